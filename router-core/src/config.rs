@@ -1,0 +1,177 @@
+//! The daemon's configuration: one type for the kernel shell and the simulator.
+//!
+//! Every key is optional in the file; [`Igmp::or`] lays a specific setting over a general one.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Span;
+
+/// A router's whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// The router's name in events and logs.
+    pub name: String,
+    /// Seed of the router's one random generator.
+    pub seed: u64,
+    /// How multicast is forwarded.
+    pub multicast: Multicast,
+    /// IGMP settings of every interface that has none of its own.
+    pub igmp: Igmp,
+    /// The interfaces that take part; one not listed is left alone.
+    pub interfaces: Vec<Interface>,
+    /// Static multicast routes.
+    pub routes: Vec<StaticRoute>,
+    /// The upstream interface of an IGMP proxy (RFC 4605); only with `multicast: proxy`.
+    pub upstream: Option<String>,
+    /// Bounds on what peers can make grow.
+    pub limits: Limits,
+}
+
+/// How a router forwards multicast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Multicast {
+    /// Nothing is forwarded; memberships are still tracked where IGMP is on.
+    None,
+    /// By [`StaticRoute`]s and by IGMP membership.
+    #[default]
+    Static,
+    /// As an IGMP proxy toward one upstream interface (RFC 4605).
+    Proxy,
+}
+
+/// One interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Interface {
+    /// The interface's name in the kernel.
+    pub name: String,
+    /// Its IGMP settings; what is not set comes from the router's.
+    #[serde(default)]
+    pub igmp: Igmp,
+    /// Packets leave by this interface only if their TTL on arrival is greater than this (0: no limit, at most 254).
+    #[serde(default)]
+    pub ttl_threshold: u8,
+    /// Administrative scope boundary (RFC 2365): groups of these prefixes neither enter nor leave here.
+    #[serde(default)]
+    pub boundary: Vec<IpNet>,
+}
+
+/// A router's part in IGMP on an interface. Unset keys take the RFC's defaults (RFC 9776 §8).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Igmp {
+    /// Whether IGMP runs here at all (default: yes).
+    pub enabled: Option<bool>,
+    /// Version that is spoken: 1, 2 or 3 (default 3).
+    #[schemars(range(min = 1, max = 3))]
+    pub version: Option<u8>,
+    /// Robustness Variable, 1 to 7 (default 2).
+    #[schemars(range(min = 1, max = 7))]
+    pub robustness: Option<u8>,
+    /// Query Interval (default 125s).
+    pub query_interval: Option<Span>,
+    /// Query Response Interval: Max Resp Code of general queries (default 10s).
+    pub query_response_interval: Option<Span>,
+    /// Startup Query Interval (default a quarter of the query interval).
+    pub startup_query_interval: Option<Span>,
+    /// Number of startup queries (default the robustness variable).
+    pub startup_query_count: Option<u8>,
+    /// Max Resp Code of startup queries. Shorter than the RFC's (the query response interval) by default,
+    /// so that a freshly started router learns its members at once: 100ms.
+    pub startup_query_response_interval: Option<Span>,
+    /// Last Member Query Interval (default 1s).
+    pub last_member_query_interval: Option<Span>,
+    /// Last Member Query Count (default the robustness variable).
+    pub last_member_query_count: Option<u8>,
+    /// Take a group off the interface at its first leave, without a query; right only with one host there (default no).
+    pub fast_leave: Option<bool>,
+    /// Groups that count as joined on this interface for ever.
+    pub static_joins: Option<Vec<StaticJoin>>,
+    /// Only groups of these prefixes may be joined (default: all).
+    pub allowed_groups: Option<Vec<IpNet>>,
+    /// Require the Router Alert option in reports (RFC 9776 §9; default yes for version 3 reports, no for older ones).
+    pub require_router_alert: Option<bool>,
+    /// A querier that hears no report at all: for sabotage tests of the testbed, refused unless the
+    /// daemon is built with its `sabotage` feature.
+    pub deaf: Option<bool>,
+}
+
+impl Igmp {
+    /// Lays `self` over `general`: each key of `self` that is set wins.
+    #[must_use]
+    pub fn or(&self, general: &Igmp) -> Igmp {
+        macro_rules! pick {
+            ($($field:ident),*) => { Igmp { $($field: self.$field.clone().or_else(|| general.$field.clone())),* } };
+        }
+        pick!(
+            enabled,
+            version,
+            robustness,
+            query_interval,
+            query_response_interval,
+            startup_query_interval,
+            startup_query_count,
+            startup_query_response_interval,
+            last_member_query_interval,
+            last_member_query_count,
+            fast_leave,
+            static_joins,
+            allowed_groups,
+            require_router_alert,
+            deaf
+        )
+    }
+}
+
+/// A group, and optionally a source, that is joined by configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticJoin {
+    /// The group.
+    pub group: IpAddr,
+    /// Only this source (source-specific); all sources if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+}
+
+/// Where packets of a group range are accepted and where they always go.
+///
+/// Beside `outgoing`, packets go to every interface with IGMP on which a member asked for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticRoute {
+    /// The groups that it holds for.
+    pub group: IpNet,
+    /// The sources that it holds for; all if absent. The longest match (source, then group) wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpNet>,
+    /// The interface packets must arrive on.
+    pub incoming: String,
+    /// Interfaces that they leave by, members or not.
+    #[serde(default)]
+    pub outgoing: Vec<String>,
+}
+
+/// Bounds on state that peers can cause. Over a bound: refuse, count, log once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// Groups an interface (default 4096).
+    pub groups_per_interface: usize,
+    /// Sources a group (default 256).
+    pub sources_per_group: usize,
+    /// Forwarding entries (default 65536).
+    pub forwarding_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { groups_per_interface: 4096, sources_per_group: 256, forwarding_entries: 65536 }
+    }
+}

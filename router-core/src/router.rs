@@ -1,0 +1,185 @@
+//! The sans-IO router: owns interfaces and protocols, routes inputs to them, merges their outputs.
+//!
+//! The shell around it (the Linux daemon or the simulator) calls [`Router::handle`] with the time and an input, then
+//! drains [`Router::poll_output`], then sleeps until [`Router::poll_timeout`] or the next input.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::forwarding::{EntryKey, ForwardingEntry};
+use crate::time::Time;
+
+/// An interface, by its kernel index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InterfaceId(pub u32);
+
+/// What an interface is and has, as the shell sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceState {
+    /// Its name.
+    pub name: String,
+    /// Administratively up and with a carrier.
+    pub up: bool,
+    /// Largest packet in octets.
+    pub mtu: u32,
+    /// Its addresses with their prefixes, IPv4 and IPv6 (link-local ones too).
+    pub addresses: Vec<IpNet>,
+}
+
+/// An IP packet of a control protocol, header fields apart from the payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Datagram {
+    /// Source address of the header.
+    pub source: IpAddr,
+    /// Destination address of the header.
+    pub destination: IpAddr,
+    /// IP protocol number (2: IGMP).
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Whether the header carries the Router Alert option (RFC 2113, RFC 2711).
+    pub router_alert: bool,
+    /// IPv4 TOS or IPv6 traffic class.
+    pub traffic_class: u8,
+    /// What follows the header and its options.
+    pub payload: Vec<u8>,
+}
+
+/// A unicast route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnicastRoute {
+    /// The destination.
+    pub prefix: IpNet,
+    /// The next hop's address; absent for a connected prefix.
+    pub next_hop: Option<IpAddr>,
+    /// The interface toward it.
+    pub interface: InterfaceId,
+    /// The metric, lower preferred.
+    pub metric: u32,
+}
+
+/// What reaches the router.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A timer may have run out. A spurious one is harmless.
+    Timeout,
+    /// A control packet arrived.
+    Packet { interface: InterfaceId, datagram: Datagram },
+    /// An interface appeared, or its state changed.
+    Interface { interface: InterfaceId, state: InterfaceState },
+    /// An interface is gone.
+    InterfaceGone { interface: InterfaceId },
+    /// A unicast route was added or replaced.
+    RouteAdded(UnicastRoute),
+    /// A unicast route was withdrawn.
+    RouteRemoved(UnicastRoute),
+    /// The kernel has a packet without an entry (`IGMPMSG_NOCACHE`).
+    NoCache { interface: InterfaceId, key: EntryKey },
+    /// A packet of an entry came in by another interface (`IGMPMSG_WRONGVIF`).
+    WrongInterface { interface: InterfaceId, key: EntryKey },
+    /// The answer to [`Output::AskCounters`].
+    Counters { key: EntryKey, packets: u64, octets: u64, wrong_interface: u64 },
+    /// The daemon is about to end: say goodbye on the wire.
+    Shutdown,
+}
+
+/// What the router wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a control packet out of an interface.
+    Send { interface: InterfaceId, datagram: Datagram },
+    /// Make this interface a multicast interface.
+    AddVif { interface: InterfaceId },
+    /// Undo [`Output::AddVif`].
+    RemoveVif { interface: InterfaceId },
+    /// Join a group as a host on an interface (a proxy's upstream side), with its whole filter (RFC 3376 §3.2):
+    /// `include` of no sources leaves.
+    HostMembership { interface: InterfaceId, group: IpAddr, filter: SourceFilter },
+    /// Install or replace a forwarding entry.
+    SetEntry(ForwardingEntry),
+    /// Remove a forwarding entry.
+    DeleteEntry(EntryKey),
+    /// Read an entry's packet counters and answer with [`Input::Counters`].
+    AskCounters(EntryKey),
+    /// Something an observer may wait for.
+    Event(Event),
+}
+
+/// A source filter as hosts and routers keep it (RFC 3376 §2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "mode", content = "sources")]
+pub enum SourceFilter {
+    /// Only from these sources.
+    Include(std::collections::BTreeSet<IpAddr>),
+    /// From all but these sources.
+    Exclude(std::collections::BTreeSet<IpAddr>),
+}
+
+/// A change that observers may wait for, with the time when it happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, on the shell's clock (`CLOCK_MONOTONIC` nanoseconds in the daemon).
+    pub time: Time,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What can happen to a router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum EventKind {
+    /// All configured interfaces were taken up and the first queries are sent: the router is at work.
+    Ready,
+    /// An interface came up or went down.
+    Interface { interface: String, up: bool },
+    /// This router became, or ceased to be, the querier of an interface.
+    Querier { interface: String, elected: bool, querier: Option<IpAddr> },
+    /// An interface has a member of a group (or its filter changed).
+    MemberAdded { interface: String, group: IpAddr, filter: SourceFilter },
+    /// An interface has no member of a group any more.
+    MemberRemoved { interface: String, group: IpAddr },
+    /// A forwarding entry was installed or changed.
+    EntryInstalled { source: IpAddr, group: IpAddr, incoming: String, outgoing: Vec<String> },
+    /// A forwarding entry was removed.
+    EntryRemoved { source: IpAddr, group: IpAddr },
+    /// A bound of [`crate::config::Limits`] was hit; said once per bound and interface.
+    LimitReached { limit: String, interface: Option<String> },
+}
+
+/// The router.
+#[derive(Debug)]
+pub struct Router {
+    config: Config,
+    outputs: VecDeque<Output>,
+}
+
+impl Router {
+    /// A router with no interfaces yet: the shell announces them by [`Input::Interface`].
+    pub fn new(config: Config) -> Router {
+        Router { config, outputs: VecDeque::new() }
+    }
+
+    /// Takes an input at a time. Never blocks, never panics on what a peer sent.
+    pub fn handle(&mut self, _now: Time, _input: Input) {}
+
+    /// The next thing to do; call until it gives none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call with [`Input::Timeout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        None
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}

@@ -1,0 +1,1 @@
+//! What can run in a router namespace: how it is configured, known ready, stopped.

@@ -1,0 +1,1 @@
+//! The network of a running lab: namespaces, links, bridges, routes, sockets.

@@ -1,0 +1,217 @@
+//! What a scenario needs of a network, whether the kernel's or a simulated one: the only clock and the only senses
+//! that `scenario/` has.
+
+pub mod kernel;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use router_core::time::Time;
+
+use crate::topology::plan::{Attachment, NodeId, WireId};
+use crate::topology::steps::{Cut, Message, SourceFilter, Stream};
+
+/// A packet of a stream as a host's socket received it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Sequence number in its stream, from 0.
+    pub sequence: u64,
+    /// When it was sent (the sender's stamp).
+    pub sent: Time,
+    /// When the kernel received it.
+    pub received: Time,
+    /// TTL on arrival.
+    pub ttl: u8,
+}
+
+/// A data frame of a stream as a tap on a wire saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// The attachment whose tap it is. On a LAN every attachment has one, on the bridge's side (so behind snooping);
+    /// on a link both ends have one.
+    pub at: Attachment,
+    /// Whether the node at that attachment sent it into the wire (else the wire brought it to the node).
+    pub outbound: bool,
+    /// Sequence number in its stream.
+    pub sequence: u64,
+    /// When the tap saw it.
+    pub time: Time,
+    /// TTL in the frame.
+    pub ttl: u8,
+}
+
+/// A control message that a tap saw, at the attachment of the node that sent it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlSighting {
+    /// The sender's attachment.
+    pub at: Attachment,
+    /// What kind of message.
+    pub message: Message,
+    /// IP source address.
+    pub source: IpAddr,
+    /// IP destination address.
+    pub destination: IpAddr,
+    /// The groups that it is about; empty for a general query.
+    pub groups: Vec<IpAddr>,
+    /// When.
+    pub time: Time,
+}
+
+/// A kernel forwarding entry of a router, interfaces by their index in the node's list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Source; unspecified for (*,G).
+    pub source: IpAddr,
+    /// Group.
+    pub group: IpAddr,
+    /// Incoming interface; none if it is not one of the plan's.
+    pub incoming: Option<usize>,
+    /// Outgoing interfaces with their TTL thresholds.
+    pub outgoing: Vec<(usize, u8)>,
+    /// Packets forwarded by it.
+    pub packets: u64,
+    /// Packets that came by a wrong interface.
+    pub wrong_interface: u64,
+}
+
+/// A membership that a router's daemon says it knows. Explains a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Index of the interface.
+    pub interface: usize,
+    /// Group.
+    pub group: IpAddr,
+    /// Its filter.
+    pub filter: SourceFilter,
+    /// The querier that the router knows on that interface.
+    pub version: u8,
+}
+
+/// What happened beside packets: a time line for verdicts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    /// When.
+    pub time: Time,
+    /// Where.
+    pub node: Option<NodeId>,
+    /// What, as a person would say it.
+    pub what: String,
+    /// Its kind.
+    pub kind: HappeningKind,
+}
+
+/// Kinds of happenings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HappeningKind {
+    /// A step of the scenario made a fault or mended one.
+    Fault,
+    /// A carrier event at a router.
+    Carrier,
+    /// Unicast routes were moved at a router.
+    Routes,
+    /// A router's daemon reported an event.
+    Daemon,
+}
+
+/// What a command in a node gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandOutput {
+    /// Exit status; 128 + n for a signal n.
+    pub status: i32,
+    /// Standard output, lossy UTF-8, at most 64 KiB.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
+}
+
+/// Why a network could not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// This network cannot do it at all.
+    #[error("{what} is not supported by {by}")]
+    Unsupported {
+        /// What was asked.
+        what: String,
+        /// Which network, daemon or kernel.
+        by: String,
+    },
+    /// It failed.
+    #[error("{what}: {why}")]
+    Failed {
+        /// What was asked.
+        what: String,
+        /// The cause.
+        why: String,
+    },
+    /// The lab is gone.
+    #[error("the lab ended: {0}")]
+    Gone(String),
+}
+
+/// A running network under a scenario. Synchronous; time passes only in [`Network::run_until`] (and in calls that must wait for the network).
+pub trait Network {
+    /// The time now.
+    fn now(&self) -> Time;
+
+    /// Lets the network run until `done` gives true or the deadline passes, calling `done` whenever something that it can observe
+    /// may have changed (at most every millisecond). Gives whether `done` held.
+    ///
+    /// # Errors
+    /// [`NetworkError::Gone`] if the network ended.
+    fn run_until(
+        &mut self,
+        deadline: Time,
+        done: &mut dyn FnMut(&mut Self) -> Result<bool, NetworkError>,
+    ) -> Result<bool, NetworkError>
+    where
+        Self: Sized;
+
+    /// A host joins a group, or changes its filter. Gives the time of the call.
+    fn join(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) -> Result<Time, NetworkError>;
+    /// A host leaves a group. Gives the time of the call.
+    fn leave(&mut self, host: NodeId, group: IpAddr) -> Result<Time, NetworkError>;
+    /// Starts a stream. Every host that has joined, joins or will join its group receives on its port.
+    fn start(&mut self, stream: &Stream) -> Result<(), NetworkError>;
+    /// Ends a stream. A stream that ended by itself may be stopped too.
+    fn stop(&mut self, stream: &str) -> Result<(), NetworkError>;
+    /// Makes a fault.
+    fn fail(&mut self, cut: &Cut) -> Result<Time, NetworkError>;
+    /// Undoes faults of a wire (of one end).
+    fn restore(&mut self, wire: WireId, end: Option<Attachment>) -> Result<Time, NetworkError>;
+    /// Kills a router's daemon.
+    fn kill(&mut self, router: NodeId) -> Result<Time, NetworkError>;
+    /// Starts it again and waits until it is ready.
+    fn restart(&mut self, router: NodeId) -> Result<Time, NetworkError>;
+    /// Stops it as SIGSTOP does.
+    fn pause(&mut self, router: NodeId) -> Result<Time, NetworkError>;
+    /// Lets it run on.
+    fn resume(&mut self, router: NodeId) -> Result<Time, NetworkError>;
+    /// Runs a command in a node to its end, at most `limit`.
+    fn run(&mut self, node: NodeId, command: &[String], limit: Duration) -> Result<CommandOutput, NetworkError>;
+
+    /// Sequence numbers sent so far in a stream, with the time of each (index is the sequence number).
+    fn sent(&self, stream: &str) -> Vec<Time>;
+    /// What a host's sockets received of a stream, in order of arrival.
+    fn arrivals(&self, stream: &str, host: NodeId) -> Vec<Arrival>;
+    /// What the taps of a wire saw of a stream, in order of time.
+    fn sightings(&self, stream: &str, wire: WireId) -> Vec<Sighting>;
+    /// Control messages on a wire since the start, in order of time.
+    fn control(&self, wire: WireId) -> Vec<ControlSighting>;
+    /// A router's kernel forwarding entries.
+    fn entries(&mut self, router: NodeId) -> Result<Vec<Entry>, NetworkError>;
+    /// What a router's daemon says of its members.
+    fn memberships(&mut self, router: NodeId) -> Result<Vec<Membership>, NetworkError>;
+    /// What a router's daemon believes about a group, in a few lines for a verdict.
+    fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String>;
+    /// Carrier, route, fault and daemon events so far.
+    fn happenings(&self) -> Vec<Happening>;
+    /// The capture of a wire, if one is kept.
+    fn capture(&self, wire: WireId) -> Option<PathBuf>;
+    /// Packets that the measuring side itself lost (full receive buffers of sockets or taps) and other reasons why timing cannot be
+    /// judged: not empty makes a failed check inconclusive.
+    fn doubts(&self) -> Vec<String>;
+}

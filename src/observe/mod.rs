@@ -1,0 +1,1 @@
+//! What is seen: kernel forwarding entries, frames on wires, captures.

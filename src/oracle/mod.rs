@@ -1,0 +1,1 @@
+//! What should happen, from the topology alone. Imports topology, nothing else.

@@ -1,0 +1,1 @@
+//! Verdicts as terminal tables, JSON, JUnit.

@@ -1,0 +1,1 @@
+//! Steps and expectations, the runner, verdicts: generic over a Network.

@@ -1,0 +1,1 @@
+//! The unsafe corner: forks, ptys, namespaces, packet sockets.

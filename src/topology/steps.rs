@@ -1,0 +1,226 @@
+//! Scenarios as resolved from the file: what is done to a lab, and what is expected of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Attachment, NodeId, WireId};
+pub use router_core::router::SourceFilter;
+
+/// A named sequence of steps, run in a lab of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Unique in the file.
+    pub name: String,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// Invariants that the file switches off for this scenario, by name.
+    pub without: Vec<Invariant>,
+}
+
+/// What is checked all the time, unless switched off by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Invariant {
+    /// A stamp crosses a wire at most once a direction.
+    NoDuplicates,
+    /// No data on a wire that has neither a member nor a router which should have it (behind snooping: on a port).
+    NoStrayData,
+    /// The TTL never rises along the path, and a member sees the TTL sent less the hops of an allowed path.
+    TtlFalls,
+    /// A host receives only what it joined.
+    OnlyMembers,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Line in the file, 1-based.
+    pub line: usize,
+    /// The step as a person would say it, for verdict tables (`expect delivered news to h1, h2 within 3s`).
+    pub text: String,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Hosts join a group with a source filter; a second join of the same group replaces the filter.
+    Join { hosts: Vec<NodeId>, group: IpAddr, filter: SourceFilter },
+    /// Hosts leave a group.
+    Leave { hosts: Vec<NodeId>, group: IpAddr },
+    /// A stream starts; the step does not wait for it.
+    Stream(Stream),
+    /// A stream ends.
+    Stop { stream: String },
+    /// A wire, or one node's attachment to it, fails.
+    Fail(Cut),
+    /// It works again: undoes every cut of the same wire (and end, if given).
+    Restore { wire: WireId, end: Option<Attachment> },
+    /// SIGKILL to a router's daemon.
+    Kill { node: NodeId },
+    /// The daemon starts again (killed first if it runs); the step ends when it is ready.
+    Restart { node: NodeId },
+    /// SIGSTOP to a router's daemon.
+    Pause { node: NodeId },
+    /// SIGCONT.
+    Resume { node: NodeId },
+    /// Time passes.
+    Wait { time: Duration },
+    /// A command runs in a node; an exit status other than 0 fails the step.
+    Run { node: NodeId, command: Vec<String> },
+    /// A check.
+    Expect(Expectation),
+}
+
+/// A stream of stamped packets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Unique in the scenario.
+    pub name: String,
+    /// Sender.
+    pub from: NodeId,
+    /// Interface that it leaves by: index in the node's interfaces.
+    pub interface: usize,
+    /// Group.
+    pub group: IpAddr,
+    /// UDP port (default 5001).
+    pub port: u16,
+    /// Packets a second (default 100).
+    pub rate: f64,
+    /// UDP payload in octets, at least the stamp's (default 200).
+    pub size: usize,
+    /// TTL of the packets (default 16).
+    pub ttl: u8,
+    /// Ends by itself after so many packets.
+    pub count: Option<u64>,
+    /// Packets sent back to back at each tick (default 1); the rate stays what it is.
+    pub burst: u32,
+}
+
+/// A fault of a wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The wire.
+    pub wire: WireId,
+    /// The end that is taken down or cut; without it: a link's second end, silent cuts at both ends.
+    pub end: Option<Attachment>,
+    /// How.
+    pub how: CutKind,
+    /// A silent cut is noticed by static unicast after this time (never, if absent).
+    pub detected_after: Option<Duration>,
+}
+
+/// How a wire fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutKind {
+    /// The far end is taken down, so that the other loses its carrier.
+    Carrier,
+    /// Every frame is dropped, and nobody is told.
+    Silent,
+    /// Taken down by the administrator of the named end.
+    Admin,
+}
+
+/// By when something must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deadline {
+    /// A fixed time.
+    After(Duration),
+    /// What the protocol's own formula gives for the place (the oracle computes it).
+    Formula(Formula),
+}
+
+/// Deadlines by the protocols' own formulas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Formula {
+    /// Last member query interval × count, or the group membership interval with IGMPv1 members; plus slack for the runner.
+    LeaveLatency,
+    /// A host's report (at once, or within the query response interval after a router's start).
+    JoinLatency,
+    /// Group Membership Interval: robustness × query interval + query response interval.
+    GroupMembershipInterval,
+    /// Other Querier Present Interval: robustness × query interval + half the query response interval.
+    OtherQuerierPresentInterval,
+}
+
+/// A check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expectation {
+    /// Every host gets every packet of the sequence range that starts once all receive (within `within`) and lasts `lasting`.
+    Delivered { stream: String, to: Vec<NodeId>, within: Deadline, lasting: Duration, loss: u64, duplicates: u64 },
+    /// No host gets any packet that is sent during `lasting`.
+    NotDelivered { stream: String, to: Vec<NodeId>, lasting: Duration },
+    /// The longest gap at each host since the last fault lies below a bound; waits until packets flow again, at most `within`.
+    Outage { stream: String, at: Vec<NodeId>, below: Duration, within: Deadline },
+    /// Join call to first packet at each host, for its last join of the group.
+    JoinLatency { stream: String, at: Vec<NodeId>, below: Deadline },
+    /// Leave call to the last packet on the wire, for the last leave of the group there.
+    LeaveLatency { wire: WireId, group: IpAddr, below: Deadline },
+    /// From `within` on, no packet of the group (any if absent) crosses the wire for `lasting`.
+    Quiet { wire: WireId, group: Option<IpAddr>, within: Deadline, lasting: Duration },
+    /// At least `count` protocol messages of a kind are seen on the wire within a time, counted from the scenario's start if `since_start`,
+    /// else from this step's.
+    Seen {
+        wire: WireId,
+        message: Message,
+        from: Option<NodeId>,
+        group: Option<IpAddr>,
+        count: u64,
+        within: Deadline,
+        since_start: bool,
+    },
+    /// A router knows (or, with `present: false`, does not know) a member of a group on an interface.
+    Member { at: Attachment, group: IpAddr, present: bool, filter: Option<SourceFilter>, within: Deadline },
+    /// Who is the IGMP querier of a wire: judged by the queries on it, explained by what routers say.
+    Querier { wire: WireId, is: NodeId, within: Deadline },
+    /// Kernel entries of all routers for the stream make the tree that the oracle gives.
+    Tree { stream: String, within: Deadline },
+    /// A router's kernel has (or has not) an entry.
+    Entry {
+        router: NodeId,
+        source: IpAddr,
+        group: IpAddr,
+        present: bool,
+        incoming: Option<usize>,
+        outgoing: Option<Vec<usize>>,
+        within: Deadline,
+    },
+    /// At each TTL, exactly the hosts that the oracle says (or that the file lists) get the packets.
+    Scope { stream: Stream, ttls: Vec<u8>, reached: BTreeMap<u8, Vec<NodeId>>, within: Deadline },
+    /// A command in a node ends with a status, and its output contains a text.
+    Command { node: NodeId, command: Vec<String>, status: i32, contains: Option<String>, within: Deadline },
+}
+
+/// Protocol messages that `seen` can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// Any IGMP query.
+    IgmpQuery,
+    /// A general query.
+    IgmpGeneralQuery,
+    /// A group-specific query.
+    IgmpGroupQuery,
+    /// A group-and-source-specific query.
+    IgmpSourceQuery,
+    /// A version 1 report.
+    #[serde(rename = "igmpv1-report")]
+    Igmpv1Report,
+    /// A version 2 report.
+    #[serde(rename = "igmpv2-report")]
+    Igmpv2Report,
+    /// A version 3 report.
+    #[serde(rename = "igmpv3-report")]
+    Igmpv3Report,
+    /// A version 2 leave.
+    IgmpLeave,
+}

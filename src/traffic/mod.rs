@@ -1,0 +1,1 @@
+//! Streams: senders, receivers, packet stamps, metrics.
