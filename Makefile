@@ -1,0 +1,47 @@
+# run    build in release mode and run the first topology
+# test   every test there is, as root (if you are root) and as an ordinary user
+# lint   formatting, clippy, documentation
+# bench  the figures of docs/benchmarks.md
+# fuzz   every fuzz target for FUZZ_SECONDS each
+
+CARGO ?= cargo
+NEXTEST := $(shell command -v cargo-nextest || echo target/tools/bin/cargo-nextest)
+FUZZ_SECONDS ?= 30
+# An ordinary user: nobody, with no groups and no runtime directory.
+AS_USER = setpriv --reuid=65534 --regid=65534 --clear-groups env -u XDG_RUNTIME_DIR HOME=/tmp
+TARGET_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
+
+.PHONY: run build test test-here test-user lint bench fuzz
+
+run: build
+	target/release/testbed test topologies/first-light.yaml
+
+build:
+	$(CARGO) build --release --workspace --bins
+
+test: test-here
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) test-user; fi
+
+test-here: $(NEXTEST)
+	$(CARGO) build --workspace --features sabotage --bins
+	$(NEXTEST) nextest run --workspace --features sabotage
+
+# The tests that touch the kernel once more, as an ordinary user. Cargo itself stays root.
+test-user: $(NEXTEST)
+	@$(AS_USER) test -x target/debug/testbed -a -r Cargo.toml || { \
+	  echo "an ordinary user cannot read $(CURDIR): clone the project to a place that everybody can read, such as /var/tmp" >&2; exit 1; }
+	$(TARGET_RUNNER)="$(AS_USER)" $(NEXTEST) nextest run --workspace --features sabotage -E 'kind(test)'
+
+target/tools/bin/cargo-nextest:
+	$(CARGO) install --locked --root target/tools cargo-nextest
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --features sabotage -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+bench: build
+	target/release/testbed bench
+
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
