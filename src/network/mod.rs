@@ -2,6 +2,7 @@
 //! that `scenario/` has.
 
 pub mod kernel;
+pub mod notifier;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -41,6 +42,27 @@ pub struct Sighting {
     pub time: Time,
     /// TTL in the frame.
     pub ttl: u8,
+}
+
+/// Data frames of one group from one source that a tap saw, stamped or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupCount {
+    /// The attachment whose tap it is.
+    pub at: Attachment,
+    /// Whether the node at that attachment sent them into the wire.
+    pub outbound: bool,
+    /// Source address.
+    pub source: IpAddr,
+    /// Group.
+    pub group: IpAddr,
+    /// Frames that carried the stamp of a stream.
+    pub stamped: u64,
+    /// Frames that carried none.
+    pub unstamped: u64,
+    /// When the first was seen.
+    pub first: Time,
+    /// When the last was seen.
+    pub last: Time,
 }
 
 /// A control message that a tap saw, at the attachment of the node that sent it.
@@ -199,6 +221,27 @@ pub trait Network {
     fn arrivals(&self, stream: &str, host: NodeId) -> Vec<Arrival>;
     /// What the taps of a wire saw of a stream, in order of time.
     fn sightings(&self, stream: &str, wire: WireId) -> Vec<Sighting>;
+    /// Like [`Network::sent`], without the first `skip`: for checks that are evaluated again and again.
+    fn sent_from(&self, stream: &str, skip: usize) -> Vec<Time> {
+        let mut sent = self.sent(stream);
+        sent.drain(..skip.min(sent.len()));
+        sent
+    }
+    /// Like [`Network::arrivals`], without the first `skip`; what was given once keeps its place.
+    fn arrivals_from(&self, stream: &str, host: NodeId, skip: usize) -> Vec<Arrival> {
+        let mut arrivals = self.arrivals(stream, host);
+        arrivals.drain(..skip.min(arrivals.len()));
+        arrivals
+    }
+    /// The sightings of a stream on a wire in the order in which they became known (which between two taps may differ from the order of
+    /// time by some milliseconds), without the first `skip`; what was given once keeps its place.
+    fn sightings_from(&self, stream: &str, wire: WireId, skip: usize) -> Vec<Sighting> {
+        let mut sightings = self.sightings(stream, wire);
+        sightings.drain(..skip.min(sightings.len()));
+        sightings
+    }
+    /// Frames of groups on a wire by their tap, stamped or not: what crosses a wire without being any stream's.
+    fn group_counts(&self, wire: WireId) -> Vec<GroupCount>;
     /// Control messages on a wire since the start, in order of time.
     fn control(&self, wire: WireId) -> Vec<ControlSighting>;
     /// A router's kernel forwarding entries.
