@@ -1,1 +1,4 @@
 //! Streams: senders, receivers, packet stamps, metrics.
+#![forbid(unsafe_code)]
+
+pub mod stamp;
