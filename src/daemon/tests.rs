@@ -1,0 +1,262 @@
+use std::path::Path;
+use std::time::Duration;
+
+use router_core::config::{Config, Igmp, Limits, Multicast};
+use router_core::time::Span;
+
+use super::*;
+use crate::topology::plan::{
+    Attachment, ExecDaemon, Host, Impairment, Interface, NodeKind, StaticRoute, Unicast, Wire, WireId, WireKind,
+};
+
+/// A router with a link to a host, a LAN and a link without IPv4.
+fn plan(daemon: Daemon) -> Plan {
+    let router = Router {
+        daemon,
+        multicast: Multicast::Static,
+        unicast: Unicast::Static,
+        igmp: Igmp::default(),
+        upstream: None,
+        routes: vec![StaticRoute {
+            group: "239.1.0.0/16".parse().unwrap(),
+            source: None,
+            incoming: 0,
+            outgoing: vec![1],
+        }],
+        limits: Limits::default(),
+    };
+    let interface = |name: &str, index: u32, addresses: &[&str]| Interface {
+        name: name.into(),
+        index,
+        mac: [2, 0, 0, 0, 0, index as u8],
+        wire: WireId(index as usize - 10),
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        ttl_threshold: 0,
+        boundary: vec![],
+        igmp: Igmp::default(),
+    };
+    let r1 = Node {
+        name: "r1".into(),
+        kind: NodeKind::Router(Box::new(router)),
+        interfaces: vec![
+            interface("eth0", 10, &["10.0.0.1/31"]),
+            interface("eth1", 11, &["10.1.0.1/24"]),
+            interface("eth2", 12, &["fd00::1/64"]),
+        ],
+        loopback: vec![],
+    };
+    let h1 = Node { name: "h1".into(), kind: NodeKind::Host(Host::default()), interfaces: vec![], loopback: vec![] };
+    let wire = |name: &str, kind| Wire {
+        name: name.into(),
+        kind,
+        ends: vec![],
+        cost: 1,
+        mtu: 1500,
+        impairment: Impairment::default(),
+        subnets: vec![],
+    };
+    Plan {
+        name: "lab".into(),
+        description: String::new(),
+        file: "lab.yaml".into(),
+        timers: 1.0,
+        seed: 7,
+        nodes: vec![r1, h1],
+        wires: vec![
+            wire("l0", WireKind::Link),
+            wire("l1", WireKind::Lan { snooping: false }),
+            wire("l2", WireKind::Link),
+        ],
+        scenarios: vec![],
+    }
+}
+
+fn router_of(plan: &mut Plan) -> &mut Router {
+    match &mut plan.nodes[0].kind {
+        NodeKind::Router(router) => router,
+        NodeKind::Host(_) => unreachable!(),
+    }
+}
+
+/// Paths whose programs are empty executables in a directory of the test's own.
+fn paths(test: &str, programs: &[&str]) -> Paths {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = std::env::temp_dir().join(format!("testbed-daemon-{test}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for program in programs {
+        let path = directory.join(program);
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    Paths { node: "/run/testbed/lab/nodes/r1".into(), programs: vec![directory] }
+}
+
+fn text(launch: &Launch, name: &str) -> String {
+    launch.files.iter().find(|(path, _)| path.ends_with(name)).unwrap().1.clone()
+}
+
+#[test]
+fn router_core_gets_the_plan_in_its_own_words() {
+    let mut plan = plan(Daemon::RouterCore);
+    plan.nodes[0].interfaces[1].ttl_threshold = 16;
+    plan.nodes[0].interfaces[1].boundary = vec!["239.255.0.0/16".parse().unwrap()];
+    let launch = prepare(&plan, NodeId(0), &paths("core", &["router-core"])).unwrap();
+    let socket = Path::new("/run/testbed/lab/nodes/r1/control.sock");
+    assert_eq!(launch.ready, Readiness::ControlEvent { socket: socket.into() });
+    assert!(launch.argv[0].ends_with("/router-core"));
+    assert_eq!(
+        &launch.argv[1..],
+        ["--config", "/run/testbed/lab/nodes/r1/router-core.json", "--control", socket.to_str().unwrap()]
+    );
+    let config: Config = serde_json::from_str(&text(&launch, "router-core.json")).unwrap();
+    assert_eq!(config.name, "r1");
+    assert_eq!(config.routes[0].incoming, "eth0");
+    assert_eq!(config.routes[0].outgoing, ["eth1"]);
+    assert_eq!(config.interfaces[1].ttl_threshold, 16);
+    assert_eq!(config.interfaces[1].boundary, plan.nodes[0].interfaces[1].boundary);
+    assert_eq!(config.interfaces[1].igmp, Igmp::default());
+    assert_eq!(config.interfaces[2].igmp.enabled, Some(false), "IGMP needs an IPv4 address");
+}
+
+#[test]
+fn a_proxy_is_no_querier_toward_its_upstream() {
+    let mut plan = plan(Daemon::RouterCore);
+    let router = router_of(&mut plan);
+    router.multicast = Multicast::Proxy;
+    router.upstream = Some(0);
+    router.routes.clear();
+    let launch = prepare(&plan, NodeId(0), &paths("proxy", &["router-core"])).unwrap();
+    let config: Config = serde_json::from_str(&text(&launch, "router-core.json")).unwrap();
+    assert_eq!(config.upstream.as_deref(), Some("eth0"));
+    assert_eq!(config.interfaces[0].igmp.enabled, Some(false));
+    assert_eq!(config.interfaces[1].igmp.enabled, None);
+}
+
+#[test]
+fn timers_scale_with_the_defaults_and_response_times_are_what_messages_can_say() {
+    let mut plan = plan(Daemon::RouterCore);
+    plan.timers = 0.1;
+    plan.nodes[0].interfaces[1].igmp.query_response_interval = Some(Span(Duration::from_millis(2500)));
+    let igmp = igmp_in_force(&plan, Attachment { node: NodeId(0), interface: 1 }).unwrap();
+    assert_eq!(igmp.query_interval, Some(Span(Duration::from_millis(12_500))));
+    assert_eq!(igmp.query_response_interval, Some(Span(Duration::from_millis(300))));
+    assert_eq!(igmp.startup_query_interval, None);
+    assert_eq!(igmp.startup_query_response_interval, Some(Span(Duration::from_millis(100))));
+    assert_eq!(igmp.last_member_query_interval, Some(Span(Duration::from_millis(100))));
+}
+
+#[test]
+fn smcroute_gets_thresholds_and_the_longest_routes_first() {
+    let mut plan = plan(Daemon::Smcroute);
+    plan.nodes[0].interfaces[1].ttl_threshold = 7;
+    let specific = StaticRoute {
+        group: "239.1.2.3/32".parse().unwrap(),
+        source: Some("10.0.0.0/31".parse().unwrap()),
+        incoming: 1,
+        outgoing: vec![0, 2],
+    };
+    router_of(&mut plan).routes.push(specific);
+    let launch = prepare(&plan, NodeId(0), &paths("smc", &["smcrouted", "smcroutectl"])).unwrap();
+    assert_eq!(
+        text(&launch, "smcroute.conf"),
+        "# r1 of lab lab\n\
+         phyint eth0 enable ttl-threshold 1\n\
+         phyint eth1 enable ttl-threshold 7\n\
+         phyint eth2 enable ttl-threshold 1\n\
+         mroute from eth1 source 10.0.0.0/31 group 239.1.2.3 to eth0 eth2\n\
+         mroute from eth0 group 239.1.0.0/16 to eth1\n"
+    );
+    let Readiness::Command { argv, .. } = launch.ready else { panic!("{:?}", launch.ready) };
+    assert_eq!(&argv[1..], ["-u", "/run/testbed/lab/nodes/r1/smcroute.sock", "-p", "show"]);
+}
+
+#[test]
+fn smcroute_joins_groups_that_a_snooping_bridge_would_hide() {
+    let mut plan = plan(Daemon::Smcroute);
+    plan.wires[1].kind = WireKind::Lan { snooping: true };
+    let router = router_of(&mut plan);
+    router.routes[0].incoming = 1;
+    router.routes[0].outgoing = vec![0];
+    let error = prepare(&plan, NodeId(0), &paths("smcsnoop", &["smcrouted", "smcroutectl"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "r1: smcroute cannot do the route for 239.1.0.0/16: behind the snooping bridge it would have to join 65536 \
+         groups: give a range of at most 256 groups"
+    );
+    router_of(&mut plan).routes[0].group = "239.1.1.1/32".parse().unwrap();
+    let launch = prepare(&plan, NodeId(0), &paths("smcsnoop", &["smcrouted", "smcroutectl"])).unwrap();
+    assert!(
+        text(&launch, "smcroute.conf")
+            .ends_with("mgroup from eth1 group 239.1.1.1\nmroute from eth1 group 239.1.1.1 to eth0\n")
+    );
+}
+
+#[test]
+fn what_smcroute_cannot_do_is_refused_by_name_all_of_it() {
+    let mut plan = plan(Daemon::Smcroute);
+    let router = router_of(&mut plan);
+    router.multicast = Multicast::Proxy;
+    router.igmp.version = Some(2);
+    router.limits.groups_per_interface = 3;
+    router.routes[0].outgoing.clear();
+    plan.nodes[0].interfaces[0].igmp.fast_leave = Some(true);
+    plan.nodes[0].interfaces[1].boundary = vec!["239.255.0.0/16".parse().unwrap()];
+    let errors: Vec<String> = check(&plan).iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 6, "{errors:#?}");
+    for (error, part) in
+        errors.iter().zip(["proxy", "`igmp`", "`limits`", "eth0", "239.255.0.0/16 at eth1", "without `to`"])
+    {
+        assert!(error.starts_with("r1: smcroute cannot do ") && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn igmp_switched_off_asks_nothing_of_smcroute() {
+    let mut plan = plan(Daemon::Smcroute);
+    router_of(&mut plan).igmp = Igmp { enabled: Some(false), version: Some(2), ..Igmp::default() };
+    assert_eq!(check(&plan), []);
+}
+
+#[test]
+fn a_program_of_the_users_gets_its_places_filled_in() {
+    let daemon = Daemon::Exec(ExecDaemon {
+        command: vec!["myd".into(), "-c".into(), "{config}".into()],
+        config: Some("pid {run}/pid\n".into()),
+        ready: Some(vec!["test".into(), "-e".into(), "{run}/pid".into()]),
+    });
+    let launch = prepare(&plan(daemon), NodeId(0), &paths("exec", &["myd", "test"])).unwrap();
+    assert!(launch.argv[0].ends_with("/myd"));
+    assert_eq!(&launch.argv[1..], ["-c", "/run/testbed/lab/nodes/r1/daemon.conf"]);
+    assert_eq!(text(&launch, "daemon.conf"), "pid /run/testbed/lab/nodes/r1/run/pid\n");
+    assert_eq!(launch.directories, [Path::new("/run/testbed/lab/nodes/r1/run")]);
+    let Readiness::Command { argv, every } = launch.ready else { panic!("{:?}", launch.ready) };
+    assert_eq!((&argv[1..], every), (&["-e".into(), "/run/testbed/lab/nodes/r1/run/pid".into()][..], READY_EVERY));
+}
+
+#[test]
+fn a_bad_command_is_said_before_anything_starts() {
+    let exec = |command: &[&str], ready: Option<&[&str]>| {
+        let own = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect::<Vec<_>>();
+        Daemon::Exec(ExecDaemon { command: own(command), config: None, ready: ready.map(own) })
+    };
+    let errors = |daemon| check(&plan(daemon)).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(errors(exec(&[], None)), ["r1: `command` is empty: give a program and its arguments"]);
+    assert_eq!(errors(exec(&["./d"], Some(&[""]))).len(), 2);
+    assert_eq!(
+        errors(exec(&["d", "{config}"], None)),
+        ["r1: `command` uses {config}, but there is no `config` text to write"]
+    );
+}
+
+#[test]
+fn a_missing_program_is_named_with_what_helps() {
+    let error = prepare(&plan(Daemon::Smcroute), NodeId(0), &paths("none", &[])).unwrap_err().to_string();
+    assert!(error.starts_with("r1: the program \"smcrouted\" was not found in /"), "{error}");
+    assert!(error.ends_with("install the package smcroute (`apt-get install smcroute`)"), "{error}");
+}
+
+#[test]
+fn a_host_has_no_daemon() {
+    let error = prepare(&plan(Daemon::RouterCore), NodeId(1), &paths("host", &[])).unwrap_err();
+    assert_eq!(error, DaemonError::NotARouter { node: "h1".into() });
+}
