@@ -3,4 +3,5 @@
 pub mod config;
 pub mod forwarding;
 pub mod router;
+pub mod show;
 pub mod time;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::forwarding::{EntryKey, ForwardingEntry};
+use crate::show::{Show, Shown};
 use crate::time::Time;
 
 /// An interface, by its kernel index.
@@ -176,6 +177,17 @@ impl Router {
     /// When to call with [`Input::Timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Time> {
         None
+    }
+
+    /// Answers `show`. The shell adds its own counters, and the kernel's to the entries.
+    pub fn show(&self, _now: Time, show: Show) -> Shown {
+        match show {
+            Show::Interfaces => Shown::Interfaces(Vec::new()),
+            Show::Groups => Shown::Groups(Vec::new()),
+            Show::Entries => Shown::Entries(Vec::new()),
+            Show::Counters => Shown::Counters(std::collections::BTreeMap::new()),
+            Show::Routes => Shown::Routes(Vec::new()),
+        }
     }
 
     /// The configuration in force.
