@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use router_core::time::Time;
 
 use crate::topology::plan::{Attachment, NodeId, WireId};
-use crate::topology::steps::{Cut, Message, SourceFilter, Stream};
+use crate::topology::steps::{Cut, Message, Place, SourceFilter, Stream};
 
 /// A packet of a stream as a host's socket received it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ pub struct Membership {
     pub group: IpAddr,
     /// Its filter.
     pub filter: SourceFilter,
-    /// The querier that the router knows on that interface.
+    /// IGMP version that the group is kept in there (1 to 3; older if an older host is present).
     pub version: u8,
 }
 
@@ -212,8 +212,8 @@ pub trait Network {
     fn pause(&mut self, router: NodeId) -> Result<Time, NetworkError>;
     /// Lets it run on.
     fn resume(&mut self, router: NodeId) -> Result<Time, NetworkError>;
-    /// Runs a command in a node to its end, at most `limit`.
-    fn run(&mut self, node: NodeId, command: &[String], limit: Duration) -> Result<CommandOutput, NetworkError>;
+    /// Runs a command in a node, or beside a LAN's bridge, to its end, at most `limit`.
+    fn run(&mut self, at: Place, command: &[String], limit: Duration) -> Result<CommandOutput, NetworkError>;
 
     /// Sequence numbers sent so far in a stream, with the time of each (index is the sequence number).
     fn sent(&self, stream: &str) -> Vec<Time>;

@@ -71,10 +71,20 @@ pub enum Action {
     Resume { node: NodeId },
     /// Time passes.
     Wait { time: Duration },
-    /// A command runs in a node; an exit status other than 0 fails the step.
-    Run { node: NodeId, command: Vec<String> },
+    /// A command runs in a node, or beside a LAN's bridge; an exit status other than 0 fails the step.
+    Run { at: Place, command: Vec<String> },
     /// A check.
     Expect(Expectation),
+}
+
+/// Where a command of a scenario runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// In a node (`run: {node: r1, command: [...]}`).
+    Node(NodeId),
+    /// In the namespace of a LAN's bridge (`run: {lan: campus, command: [...]}`), `@campus` to `testbed exec`.
+    Lan(WireId),
 }
 
 /// A stream of stamped packets.
