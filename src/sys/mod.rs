@@ -1,1 +1,4 @@
 //! The unsafe corner: forks, ptys, namespaces, packet sockets.
+
+pub mod netns;
+pub mod udp;
