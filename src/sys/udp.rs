@@ -343,7 +343,7 @@ impl Batch {
         };
         self.received.extend(messages[..count].iter().map(|message| Received {
             length: message.msg_len as usize,
-            control: (message.msg_hdr.msg_controllen as usize).min(CONTROL),
+            control: message.msg_hdr.msg_controllen.min(CONTROL),
         }));
         Ok(count)
     }

@@ -13,6 +13,7 @@ mod sender;
 mod spec;
 pub mod stamp;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -225,11 +226,9 @@ impl Traffic {
             let host = place.name.clone();
             return Err(TrafficError::FilterFamily { host, group, source_address: *source });
         }
-        let key = (place.host, group);
-        if !self.memberships.contains_key(&key) {
+        if let Entry::Vacant(entry) = self.memberships.entry((place.host, group)) {
             let holder = place.within(|| format!("open a socket for group {group}"), || Udp::open(group))?;
-            let membership = Membership { place: place.clone(), holder, filters: BTreeMap::new() };
-            self.memberships.insert(key, membership);
+            entry.insert(Membership { place: place.clone(), holder, filters: BTreeMap::new() });
         }
         // Receiving sockets first: they stay deaf until the membership stands.
         let ports = self.ports.get(&group).cloned().unwrap_or_default();
