@@ -81,7 +81,7 @@ mod tests {
     fn run(pace: &mut Pace, until: u64, cost: u64, stall: (u64, u64)) -> Vec<u64> {
         let mut now = 0;
         let mut went = Vec::new();
-        while now < until {
+        while now.max(pace.next().0) < until {
             now = now.max(pace.next().0);
             if (stall.0..stall.1).contains(&now) {
                 now = stall.1;
