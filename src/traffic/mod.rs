@@ -8,6 +8,7 @@ pub mod clock;
 mod ear;
 mod log;
 mod membership;
+pub mod metrics;
 mod pace;
 mod sender;
 mod spec;
