@@ -1,12 +1,17 @@
 //! The daemon's configuration: one type for the kernel shell and the simulator.
 //!
-//! Every key is optional in the file; [`Igmp::or`] lays a specific setting over a general one.
+//! Every key is optional in the file; [`Igmp::or`] lays a specific setting over a general one; [`Config::check`] says
+//! what cannot work.
+
+mod check;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use check::{ConfigError, ConfigErrors, LoadError};
 
 use crate::time::Span;
 
@@ -76,7 +81,8 @@ pub struct Igmp {
     pub robustness: Option<u8>,
     /// Query Interval (default 125s).
     pub query_interval: Option<Span>,
-    /// Query Response Interval: Max Resp Code of general queries (default 10s).
+    /// Query Response Interval: Max Resp Code of general queries (default 10s). Rounded up to what the wire can say: tenths of a second, with
+    /// four digits of precision above 12.8s. Version 1 has no such field: its hosts take 10s, and so does this, whatever is set.
     pub query_response_interval: Option<Span>,
     /// Startup Query Interval (default a quarter of the query interval).
     pub startup_query_interval: Option<Span>,
@@ -85,7 +91,7 @@ pub struct Igmp {
     /// Max Resp Code of startup queries. Shorter than the RFC's (the query response interval) by default,
     /// so that a freshly started router learns its members at once: 100ms.
     pub startup_query_response_interval: Option<Span>,
-    /// Last Member Query Interval (default 1s).
+    /// Last Member Query Interval (default 1s), rounded up likewise. Version 1 has no such queries.
     pub last_member_query_interval: Option<Span>,
     /// Last Member Query Count (default the robustness variable).
     pub last_member_query_count: Option<u8>,

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::router::InterfaceId;
 
+pub mod table;
+
 /// Names an entry: packets from `source` to `group`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntryKey {

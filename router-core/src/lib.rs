@@ -1,7 +1,14 @@
 //! A multicast router: protocol machines without I/O, and the Linux shell that runs them.
 
 pub mod config;
+pub mod counters;
 pub mod forwarding;
+pub mod membership;
+pub mod random;
+pub mod rib;
 pub mod router;
 pub mod show;
+pub mod static_routes;
 pub mod time;
+pub mod timers;
+pub mod wire;

@@ -3,15 +3,19 @@
 //! The shell around it (the Linux daemon or the simulator) calls [`Router::handle`] with the time and an input, then
 //! drains [`Router::poll_output`], then sleeps until [`Router::poll_timeout`] or the next input.
 
-use std::collections::VecDeque;
+mod answers;
+mod forward;
+mod machine;
+mod proxy;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+pub use machine::Router;
+
 use crate::forwarding::{EntryKey, ForwardingEntry};
-use crate::show::{Show, Shown};
 use crate::time::Time;
 
 /// An interface, by its kernel index.
@@ -141,6 +145,8 @@ pub enum EventKind {
     Interface { interface: String, up: bool },
     /// This router became, or ceased to be, the querier of an interface.
     Querier { interface: String, elected: bool, querier: Option<IpAddr> },
+    /// A querier of an older version than the configured one was heard: queries are sent in that version while it is there.
+    OlderQuerier { interface: String, version: u8, querier: IpAddr },
     /// An interface has a member of a group (or its filter changed).
     MemberAdded { interface: String, group: IpAddr, filter: SourceFilter },
     /// An interface has no member of a group any more.
@@ -151,47 +157,4 @@ pub enum EventKind {
     EntryRemoved { source: IpAddr, group: IpAddr },
     /// A bound of [`crate::config::Limits`] was hit; said once per bound and interface.
     LimitReached { limit: String, interface: Option<String> },
-}
-
-/// The router.
-#[derive(Debug)]
-pub struct Router {
-    config: Config,
-    outputs: VecDeque<Output>,
-}
-
-impl Router {
-    /// A router with no interfaces yet: the shell announces them by [`Input::Interface`].
-    pub fn new(config: Config) -> Router {
-        Router { config, outputs: VecDeque::new() }
-    }
-
-    /// Takes an input at a time. Never blocks, never panics on what a peer sent.
-    pub fn handle(&mut self, _now: Time, _input: Input) {}
-
-    /// The next thing to do; call until it gives none.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    /// When to call with [`Input::Timeout`] at the latest.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        None
-    }
-
-    /// Answers `show`. The shell adds its own counters, and the kernel's to the entries.
-    pub fn show(&self, _now: Time, show: Show) -> Shown {
-        match show {
-            Show::Interfaces => Shown::Interfaces(Vec::new()),
-            Show::Groups => Shown::Groups(Vec::new()),
-            Show::Entries => Shown::Entries(Vec::new()),
-            Show::Counters => Shown::Counters(std::collections::BTreeMap::new()),
-            Show::Routes => Shown::Routes(Vec::new()),
-        }
-    }
-
-    /// The configuration in force.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
 }

@@ -1,0 +1,148 @@
+//! The answers to `show`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::Router;
+use crate::counters::Counters;
+use crate::membership::querier::Timer;
+use crate::router::machine::Port;
+use crate::show::{Entry, Group, Interface, Querier, Route, Show, Shown};
+use crate::time::Time;
+
+impl Router {
+    /// Answers `show`. The shell adds its own counters, and the kernel's to the entries.
+    pub fn show(&self, now: Time, show: Show) -> Shown {
+        match show {
+            Show::Interfaces => Shown::Interfaces(self.show_interfaces(now)),
+            Show::Groups => Shown::Groups(self.show_groups(now)),
+            Show::Entries => Shown::Entries(self.show_entries()),
+            Show::Counters => Shown::Counters(self.show_counters()),
+            Show::Routes => Shown::Routes(self.show_routes()),
+        }
+    }
+
+    fn show_interfaces(&self, now: Time) -> Vec<Interface> {
+        let interface = |config: &crate::config::Interface| {
+            let id = self.find(&config.name);
+            let port = id.and_then(|id| self.ports.get(&id));
+            Interface {
+                name: config.name.clone(),
+                index: id,
+                up: port.is_some_and(|port| port.state.up),
+                addresses: port.map(|port| port.state.addresses.clone()).unwrap_or_default(),
+                multicast: port.is_some(),
+                ttl_threshold: config.ttl_threshold,
+                boundary: config.boundary.clone(),
+                igmp: port.and_then(|port| querier(now, port)),
+            }
+        };
+        self.config.interfaces.iter().map(interface).collect()
+    }
+
+    fn show_groups(&self, now: Time) -> Vec<Group> {
+        let mut shown = Vec::new();
+        for config in &self.config.interfaces {
+            let Some(port) = self.find(&config.name).and_then(|id| self.ports.get(&id)) else { continue };
+            let Some(igmp) = &port.igmp else { continue };
+            for (group, filter) in igmp.memberships() {
+                let record = igmp.groups().get(group);
+                let left = |timer: Timer| igmp.deadline(timer).map(|deadline| millis_left(now, deadline));
+                let running: BTreeSet<IpAddr> = record.map(|record| record.running().clone()).unwrap_or_default();
+                shown.push(Group {
+                    interface: config.name.clone(),
+                    group: *group,
+                    filter: filter.clone(),
+                    version: igmp.compatibility(*group).min(igmp.settings().version).into(),
+                    expires_ms: left(Timer::Group(*group)),
+                    sources: running
+                        .into_iter()
+                        .filter_map(|source| Some((source, left(Timer::Source(*group, source))?)))
+                        .collect(),
+                    last_reporter: record.and_then(|record| record.last_reporter),
+                    configured: igmp.static_filter(*group).is_some(),
+                });
+            }
+        }
+        shown
+    }
+
+    fn show_entries(&self) -> Vec<Entry> {
+        let mut shown: Vec<Entry> = self
+            .table
+            .iter()
+            .map(|(key, installed)| Entry {
+                source: key.source,
+                group: key.group,
+                incoming: self.name(installed.entry.incoming),
+                outgoing: installed.entry.outgoing.iter().map(|(id, ttl)| (self.name(*id), *ttl)).collect(),
+                packets: Some(installed.packets),
+                octets: Some(installed.octets),
+                wrong_interface: Some(installed.wrong_interface),
+            })
+            .collect();
+        shown.sort_by_key(|entry| (entry.group, entry.source));
+        shown
+    }
+
+    /// Names are `WHERE.WHAT.KIND`: `eth0.received.report-v3`, `eth0.sent.general-query`, `eth0.dropped.ttl`, and `router` where no
+    /// interface is to blame.
+    fn show_counters(&self) -> BTreeMap<String, u64> {
+        let mut shown = BTreeMap::new();
+        add_counters(&mut shown, "router", &self.counters);
+        for port in self.ports.values() {
+            let mut counters = port.counters.clone();
+            if let Some(igmp) = &port.igmp {
+                counters.add(igmp.counters());
+            }
+            add_counters(&mut shown, &port.state.name, &counters);
+        }
+        shown
+    }
+
+    fn show_routes(&self) -> Vec<Route> {
+        self.rib
+            .iter()
+            .map(|route| Route {
+                prefix: route.prefix,
+                next_hop: route.next_hop,
+                interface: self.name(route.interface),
+                metric: route.metric,
+            })
+            .collect()
+    }
+}
+
+fn querier(now: Time, port: &Port) -> Option<Querier> {
+    let igmp = port.igmp.as_ref()?;
+    let variables = igmp.variables();
+    Some(Querier {
+        version: igmp.version().into(),
+        elected: igmp.is_querier(),
+        querier: igmp.querier(),
+        other_querier_expires_ms: igmp.deadline(Timer::OtherQuerierPresent).map(|deadline| millis_left(now, deadline)),
+        query_interval_ms: u64::try_from(variables.query_interval.as_millis()).unwrap_or(u64::MAX),
+        robustness: variables.robustness,
+        groups: igmp.memberships().len(),
+    })
+}
+
+fn millis_left(now: Time, deadline: Time) -> u64 {
+    u64::try_from(deadline.since(now).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn add_counters(shown: &mut BTreeMap<String, u64>, place: &str, counters: &Counters) {
+    fn add<K: Serialize>(shown: &mut BTreeMap<String, u64>, place: &str, what: &str, counts: &BTreeMap<K, u64>) {
+        for (kind, count) in counts {
+            // Kinds are unit variants: they serialise as their names.
+            if let Ok(serde_json::Value::String(kind)) = serde_json::to_value(kind) {
+                shown.insert(format!("{place}.{what}.{kind}"), *count);
+            }
+        }
+    }
+    add(shown, place, "received", &counters.received);
+    add(shown, place, "sent", &counters.sent);
+    add(shown, place, "dropped", &counters.dropped);
+}

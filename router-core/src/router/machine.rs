@@ -1,0 +1,350 @@
+//! The router itself: takes inputs to interfaces and protocols and merges what they want done.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+use super::proxy::Upstream;
+use super::{Datagram, Event, EventKind, Input, InterfaceId, InterfaceState, Output};
+use crate::config::{Config, Interface, Multicast};
+use crate::counters::{Counters, DropReason};
+use crate::forwarding::table::Table;
+use crate::membership::querier::{Action, Header};
+use crate::membership::{Family, Querier, Settings, igmp};
+use crate::random::Random;
+use crate::rib::Rib;
+use crate::time::Time;
+use crate::wire;
+
+/// TOS of control packets: precedence 'internetwork control' (RFC 9776 §4).
+const CONTROL_TOS: u8 = 0xc0;
+
+/// An interface that takes part and exists.
+#[derive(Debug)]
+pub(crate) struct Port {
+    /// Its configuration.
+    pub(crate) config: Interface,
+    /// What the shell says of it.
+    pub(crate) state: InterfaceState,
+    /// IGMP, where it runs.
+    pub(crate) igmp: Option<Querier>,
+    /// What was refused apart from IGMP.
+    pub(crate) counters: Counters,
+}
+
+impl Port {
+    /// Whether packets of a group neither enter nor leave here (RFC 2365).
+    pub(crate) fn is_boundary_for(&self, group: IpAddr) -> bool {
+        self.config.boundary.iter().any(|prefix| prefix.contains(&group))
+    }
+
+    /// Whether an address is on a subnet of the interface.
+    pub(crate) fn is_on_link(&self, address: IpAddr) -> bool {
+        self.state.addresses.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether a member on the interface wants packets of a source to a group.
+    pub(crate) fn wants(&self, source: IpAddr, group: IpAddr) -> bool {
+        match Family::of(group) {
+            Family::V4 => self.igmp.as_ref().is_some_and(|igmp| igmp.wants(source, group)),
+            Family::V6 => false,
+        }
+    }
+}
+
+/// The router.
+#[derive(Debug)]
+pub struct Router {
+    pub(super) config: Config,
+    pub(super) ports: BTreeMap<InterfaceId, Port>,
+    pub(super) table: Table,
+    pub(super) rib: Rib,
+    pub(super) upstream: Upstream,
+    pub(super) counters: Counters,
+    pub(super) random: Random,
+    /// Names of configured interfaces that the shell has not shown yet.
+    awaited: BTreeSet<String>,
+    ready: bool,
+    limits_said: BTreeSet<(&'static str, Option<InterfaceId>)>,
+    outputs: VecDeque<Output>,
+}
+
+impl Router {
+    /// A router with no interfaces yet: the shell announces them by [`Input::Interface`].
+    ///
+    /// The configuration should have passed [`Config::check`]; what is out of range is brought into it.
+    pub fn new(config: Config) -> Router {
+        Router {
+            awaited: config.interfaces.iter().map(|interface| interface.name.clone()).collect(),
+            random: Random::new(config.seed),
+            config,
+            ports: BTreeMap::new(),
+            table: Table::default(),
+            rib: Rib::default(),
+            upstream: Upstream::default(),
+            counters: Counters::default(),
+            ready: false,
+            limits_said: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes an input at a time. Never blocks, never panics on what a peer sent.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        // What ran out before the input happened, happens first.
+        self.run_timers(now);
+        match input {
+            Input::Timeout => {}
+            Input::Packet { interface, datagram } => self.receive(now, interface, &datagram),
+            Input::Interface { interface, state } => self.interface_changed(now, interface, state),
+            Input::InterfaceGone { interface } => self.interface_gone(now, interface),
+            Input::RouteAdded(route) => {
+                if !self.rib.add(&route) {
+                    self.counters.drop(DropReason::RouteLimit);
+                    self.limit_reached(now, "unicast-routes", None);
+                }
+            }
+            Input::RouteRemoved(route) => self.rib.remove(&route),
+            Input::NoCache { interface, key } => self.no_cache(now, interface, key),
+            Input::WrongInterface { interface, key } => self.wrong_interface(now, interface, key),
+            Input::Counters { key, packets, octets, wrong_interface } => {
+                self.counters_read(now, key, packets, octets, wrong_interface);
+            }
+            Input::Shutdown => self.leave_upstream(),
+        }
+        self.settle(now);
+        if !self.ready && self.awaited.is_empty() {
+            self.ready = true;
+            self.event(now, EventKind::Ready);
+        }
+    }
+
+    /// The next thing to do; call until it gives none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call with [`Input::Timeout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let machines = self.ports.values().filter_map(|port| port.igmp.as_ref()?.next_timeout());
+        machines.chain(self.table.next_reading()).min()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn event(&mut self, time: Time, kind: EventKind) {
+        self.outputs.push_back(Output::Event(Event { time, kind }));
+    }
+
+    /// Says that a bound was hit, once per bound and interface.
+    pub(super) fn limit_reached(&mut self, now: Time, limit: &'static str, interface: Option<InterfaceId>) {
+        if self.limits_said.insert((limit, interface)) {
+            let interface = interface.map(|id| self.name(id));
+            self.event(now, EventKind::LimitReached { limit: limit.into(), interface });
+        }
+    }
+
+    /// The name of an interface that takes part; its index if it does not.
+    pub(super) fn name(&self, interface: InterfaceId) -> String {
+        self.ports.get(&interface).map_or_else(|| format!("#{}", interface.0), |port| port.state.name.clone())
+    }
+
+    /// The interface of a name, if it exists and takes part.
+    pub(super) fn find(&self, name: &str) -> Option<InterfaceId> {
+        self.ports.iter().find(|(_, port)| port.state.name == name).map(|(id, _)| *id)
+    }
+
+    fn run_timers(&mut self, now: Time) {
+        for port in self.ports.values_mut() {
+            if let Some(igmp) = &mut port.igmp {
+                igmp.timeout(now);
+            }
+        }
+        while let Some(key) = self.table.pop_reading(now) {
+            self.output(Output::AskCounters(key));
+        }
+        self.settle(now);
+    }
+
+    fn receive(&mut self, now: Time, interface: InterfaceId, datagram: &Datagram) {
+        let Some(port) = self.ports.get_mut(&interface) else {
+            self.counters.drop(DropReason::UnknownInterface);
+            return;
+        };
+        match (datagram.protocol, Family::of(datagram.source)) {
+            (wire::igmp::PROTOCOL, Family::V4) => {
+                let Some(igmp) = &mut port.igmp else {
+                    port.counters.drop(DropReason::NotRunning);
+                    return;
+                };
+                let message = match wire::igmp::parse(&datagram.payload) {
+                    Ok(message) => igmp::from_wire(message),
+                    Err(error) => {
+                        igmp.counters_mut().drop(match error {
+                            wire::igmp::Error::Checksum => DropReason::Checksum,
+                            wire::igmp::Error::Type(_) => DropReason::UnknownType,
+                            wire::igmp::Error::Truncated { .. } | wire::igmp::Error::QueryLength(_) => {
+                                DropReason::Malformed
+                            }
+                        });
+                        return;
+                    }
+                };
+                let header = Header {
+                    source: datagram.source,
+                    destination: datagram.destination,
+                    ttl: datagram.ttl,
+                    router_alert: datagram.router_alert,
+                };
+                // A refusal is counted by the machine; nobody else needs to know.
+                let _ = igmp.receive(now, &header, &message);
+            }
+            _ => port.counters.drop(DropReason::UnknownProtocol),
+        }
+    }
+
+    fn interface_changed(&mut self, now: Time, id: InterfaceId, state: InterfaceState) {
+        let Some(config) = self.config.interfaces.iter().find(|interface| interface.name == state.name).cloned() else {
+            // Not of this router, or renamed away from a name that was.
+            if self.ports.contains_key(&id) {
+                self.interface_gone(now, id);
+            }
+            return;
+        };
+        self.awaited.remove(&state.name);
+        // The same name under another index, or another name under the same index, is another interface.
+        if let Some(old) = self.find(&state.name).filter(|old| *old != id) {
+            self.interface_gone(now, old);
+        }
+        if self.ports.get(&id).is_some_and(|port| port.state.name != state.name) {
+            self.interface_gone(now, id);
+        }
+        let is_new = !self.ports.contains_key(&id);
+        if is_new {
+            let igmp = self.new_querier(&config);
+            let port = Port { config, state: state.clone(), igmp, counters: Counters::default() };
+            self.ports.insert(id, port);
+            self.output(Output::AddVif { interface: id });
+        }
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        let was_up = port.state.up;
+        let (name, up) = (state.name.clone(), state.up);
+        if let Some(igmp) = &mut port.igmp {
+            igmp.set_interface(now, state.up, &state.addresses, state.mtu);
+        }
+        port.state = state;
+        if is_new || was_up != up {
+            self.event(now, EventKind::Interface { interface: name, up });
+        }
+        self.upstream_changed();
+        self.settle(now);
+        self.refresh_all(now);
+    }
+
+    fn new_querier(&self, config: &Interface) -> Option<Querier> {
+        let settings = config.igmp.or(&self.config.igmp);
+        let limits = self.config.limits;
+        // RFC 4605 §4: a proxy is a host on its upstream interface.
+        let is_upstream = self.upstream_name() == Some(config.name.as_str());
+        (settings.enabled.unwrap_or(true) && !is_upstream).then(|| {
+            let settings = Settings::new(&settings, limits.groups_per_interface, limits.sources_per_group);
+            Querier::new(Family::V4, settings)
+        })
+    }
+
+    fn interface_gone(&mut self, now: Time, id: InterfaceId) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        if let Some(igmp) = &mut port.igmp {
+            igmp.set_interface(now, false, &[], 0);
+        }
+        self.settle(now);
+        let name = self.name(id);
+        self.output(Output::RemoveVif { interface: id });
+        self.ports.remove(&id);
+        self.rib.remove_interface(id);
+        self.event(now, EventKind::Interface { interface: name, up: false });
+        self.upstream_changed();
+        self.refresh_all(now);
+    }
+
+    /// Turns what the membership machines want into outputs, and their changes into entries.
+    fn settle(&mut self, now: Time) {
+        let ids: Vec<InterfaceId> = self.ports.keys().copied().collect();
+        let mut touched = BTreeSet::new();
+        let mut elections = false;
+        for id in ids {
+            let Some(port) = self.ports.get_mut(&id) else { continue };
+            let Some(igmp) = &mut port.igmp else { continue };
+            let (actions, changes) = (igmp.take_actions(), igmp.take_changes());
+            let interface = port.state.name.clone();
+            for action in actions {
+                elections |= matches!(action, Action::Elected { .. });
+                self.act(now, id, action);
+            }
+            for (group, filter) in changes {
+                touched.insert(group);
+                let interface = interface.clone();
+                self.event(
+                    now,
+                    match filter {
+                        Some(filter) => EventKind::MemberAdded { interface, group, filter },
+                        None => EventKind::MemberRemoved { interface, group },
+                    },
+                );
+            }
+        }
+        for group in &touched {
+            self.update_upstream(*group);
+        }
+        if elections && self.config.multicast == Multicast::Proxy {
+            self.refresh_all(now);
+        } else {
+            for group in touched {
+                self.refresh_group(now, group);
+            }
+        }
+    }
+
+    fn act(&mut self, now: Time, id: InterfaceId, action: Action) {
+        let interface = self.name(id);
+        match action {
+            Action::Send { destination, query } => {
+                let source = self.ports.get(&id).and_then(|port| port.igmp.as_ref()?.address());
+                // The machine runs only while there is an address.
+                let Some(source) = source else { return };
+                let datagram = Datagram {
+                    source,
+                    destination,
+                    protocol: wire::igmp::PROTOCOL,
+                    ttl: 1,
+                    router_alert: true,
+                    traffic_class: CONTROL_TOS,
+                    payload: igmp::query_to_wire(&query).emit(),
+                };
+                self.output(Output::Send { interface: id, datagram });
+            }
+            Action::Elected { elected, querier } => {
+                self.event(now, EventKind::Querier { interface, elected, querier });
+            }
+            Action::OlderQuerier { version, querier } => {
+                self.event(now, EventKind::OlderQuerier { interface, version: version.into(), querier });
+            }
+            Action::GroupLimit => self.limit_reached(now, "groups-per-interface", Some(id)),
+            Action::SourceLimit => self.limit_reached(now, "sources-per-group", Some(id)),
+        }
+    }
+
+    /// The upstream interface's name, of a proxy.
+    pub(super) fn upstream_name(&self) -> Option<&str> {
+        match self.config.multicast {
+            Multicast::Proxy => self.config.upstream.as_deref(),
+            Multicast::None | Multicast::Static => None,
+        }
+    }
+}
