@@ -41,6 +41,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 bench: build
+	$(CARGO) build --release --example floor
 	target/release/testbed bench
 
 fuzz:

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+pub mod bench;
 pub mod capture;
 pub mod completions;
 pub mod doctor;
@@ -109,6 +110,8 @@ pub enum Command {
     Schema(schema::Args),
     /// Print a shell's completions.
     Completions(completions::Args),
+    /// Measure what this machine can do with labs, and compare.
+    Bench(bench::Args),
     /// Processes that a lab runs for itself.
     #[command(hide = true)]
     Inside(inside::Args),
@@ -134,6 +137,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args),
+            Command::Bench(args) => bench::run(args),
             Command::Inside(args) => inside::run(args),
         }
     }
