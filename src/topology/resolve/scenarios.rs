@@ -1,0 +1,355 @@
+//! Scenarios: who has joined what, and which streams run, is known step by step from the file alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Resolver;
+use crate::topology::fault::{Fault, FaultKind};
+use crate::topology::faults::position;
+use crate::topology::file;
+use crate::topology::plan::{Attachment, NodeId, WireId, WireKind};
+use crate::topology::read::At;
+use crate::topology::scalars::Int;
+use crate::topology::steps::{Action, Cut, CutKind, Place, Scenario, SourceFilter, Step, Stream};
+use crate::topology::tree::Span;
+
+const PORT: u16 = 5001;
+const RATE: f64 = 100.0;
+const SIZE: usize = 200;
+const TTL: u8 = 16;
+
+/// What holds at a step.
+#[derive(Default)]
+pub(super) struct State {
+    /// Who has joined each group, and how.
+    pub joined: BTreeMap<IpAddr, BTreeMap<NodeId, SourceFilter>>,
+    /// Who has ever joined each group.
+    pub ever: BTreeMap<IpAddr, BTreeSet<NodeId>>,
+    /// Streams that were started, ended ones too.
+    pub streams: BTreeMap<String, (Stream, Span)>,
+    /// Streams of the whole scenario, and where they start.
+    pub all_streams: BTreeMap<String, Span>,
+    /// Whether a step could not be read, so that something may be missing here.
+    pub unsure: bool,
+}
+
+impl Resolver<'_> {
+    pub(super) fn play_scenarios(&mut self) {
+        let file = self.file;
+        let mut names: BTreeMap<&str, &Span> = BTreeMap::new();
+        for scenario in file.scenarios.iter().flatten() {
+            if scenario.name.trim().is_empty() || scenario.name.len() > 100 || scenario.name.contains(char::is_control)
+            {
+                let expected = "a name of 1 to 100 characters on one line".to_owned();
+                let kind = FaultKind::WrongType { expected, found: format!("`{}`", scenario.name.escape_debug()) };
+                self.fault(&scenario.name.span, kind);
+            }
+            match names.get(scenario.name.as_str()) {
+                Some(first) => {
+                    let kind = FaultKind::DuplicateName { what: "scenario", name: scenario.name.value.clone() };
+                    let fault = Fault::new(scenario.name.span.clone(), kind).related((*first).clone(), "first here");
+                    self.cx.add(fault);
+                }
+                None => {
+                    names.insert(&scenario.name, &scenario.name.span);
+                }
+            }
+            self.play(scenario);
+        }
+    }
+
+    fn play(&mut self, scenario: &file::Scenario) {
+        if scenario.steps.is_empty() {
+            let kind = FaultKind::WrongCount { what: "a scenario", needed: "at least one step", count: 0 };
+            self.fault(&scenario.name.span, kind);
+        }
+        let mut state = State { unsure: scenario.steps.iter().any(|step| step.0.is_none()), ..State::default() };
+        for step in scenario.steps.iter().filter_map(|step| step.0.as_ref()) {
+            if let file::Step::Stream(stream) = &step.value {
+                state.all_streams.entry(stream.name.value.clone()).or_insert_with(|| stream.name.span.clone());
+            }
+        }
+        let mut steps = Vec::new();
+        for step in scenario.steps.iter().filter_map(|step| step.0.as_ref()) {
+            let action = self.action(&mut state, &step.value, &step.span);
+            state.unsure |= action.is_none();
+            let Some(action) = action else { continue };
+            let text = self.say(&action);
+            steps.push(Step { line: position(self.source, step.span.start).0, text, action });
+        }
+        let mut without: Vec<_> = scenario.without.iter().flatten().map(|invariant| invariant.value).collect();
+        without.sort_unstable();
+        without.dedup();
+        self.plan.scenarios.push(Scenario { name: scenario.name.value.clone(), steps, without });
+    }
+
+    fn action(&mut self, state: &mut State, step: &file::Step, span: &Span) -> Option<Action> {
+        Some(match step {
+            file::Step::Join(join) => self.join(state, join)?,
+            file::Step::Leave(leave) => self.leave(state, leave)?,
+            file::Step::Stream(stream) => {
+                let resolved = self.stream(stream)?;
+                if let Some((_, first)) = state.streams.get(&resolved.name) {
+                    let kind = FaultKind::DuplicateName { what: "stream", name: resolved.name.clone() };
+                    self.cx.add(Fault::new(stream.name.span.clone(), kind).related(first.clone(), "first here"));
+                    return None;
+                }
+                state.streams.insert(resolved.name.clone(), (resolved.clone(), stream.name.span.clone()));
+                Action::Stream(resolved)
+            }
+            file::Step::Stop(stream) => Action::Stop { stream: self.known_stream(state, stream)?.name },
+            file::Step::Fail(fail) => Action::Fail(self.cut(fail)?),
+            file::Step::Restore(restore) => {
+                let (wire, end) = self.link(&restore.link, restore.end.as_ref())?;
+                Action::Restore { wire, end }
+            }
+            file::Step::Kill(node) => Action::Kill { node: self.router(node)? },
+            file::Step::Restart(node) => Action::Restart { node: self.router(node)? },
+            file::Step::Pause(node) => Action::Pause { node: self.router(node)? },
+            file::Step::Resume(node) => Action::Resume { node: self.router(node)? },
+            file::Step::Wait(time) => Action::Wait { time: time.0 },
+            file::Step::Run(run) => Action::Run { at: self.place(run)?, command: run.command.value.0.clone() },
+            file::Step::Expect(expect) => Action::Expect(self.expectation(state, expect, span)?),
+        })
+    }
+
+    fn place(&mut self, run: &file::Run) -> Option<Place> {
+        match (&run.node, &run.lan) {
+            (Some(node), None) => self.node(node).map(Place::Node),
+            (None, Some(lan)) => {
+                let wire = self.wire(lan)?;
+                if self.plan.wire(wire).kind == WireKind::Link {
+                    self.fault(&lan.span, FaultKind::Unknown { what: "LAN", name: lan.value.clone() });
+                    return None;
+                }
+                Some(Place::Lan(wire))
+            }
+            (Some(_), Some(lan)) => {
+                let kind = FaultKind::KeysExclude { of: "`run`", first: "node".into(), second: "lan".into() };
+                self.fault(&lan.span, kind);
+                None
+            }
+            (None, None) => {
+                let kind = FaultKind::NoneOfKeys { of: "`run`", known: vec!["node".into(), "lan".into()] };
+                self.fault(&run.command.span, kind);
+                None
+            }
+        }
+    }
+
+    fn join(&mut self, state: &mut State, join: &file::Join) -> Option<Action> {
+        let hosts = self.hosts(&join.hosts.0);
+        let group = self.group(&join.group);
+        let filter = self.filter("`join`", &join.sources, &join.exclude);
+        let (hosts, group) = (hosts?, group?);
+        let filter = match filter {
+            Some(filter) => filter?,
+            None => SourceFilter::Exclude(BTreeSet::new()),
+        };
+        let joined = state.joined.entry(group).or_default();
+        joined.extend(hosts.iter().map(|host| (*host, filter.clone())));
+        state.ever.entry(group).or_default().extend(hosts.iter().copied());
+        Some(Action::Join { hosts, group, filter })
+    }
+
+    /// A filter from the keys `sources` and `exclude`: nothing if neither is there.
+    pub(super) fn filter(
+        &mut self,
+        of: &'static str,
+        sources: &Option<At<crate::topology::read::OneOrMany<At<String>>>>,
+        exclude: &Option<At<crate::topology::read::OneOrMany<At<String>>>>,
+    ) -> Option<Option<SourceFilter>> {
+        if let (Some(_), Some(exclude)) = (sources, exclude) {
+            let kind = FaultKind::KeysExclude { of, first: "sources".into(), second: "exclude".into() };
+            self.fault(&exclude.span, kind);
+            return Some(None);
+        }
+        let list = sources.as_ref().or(exclude.as_ref())?;
+        let mut addresses = BTreeSet::new();
+        let mut good = true;
+        for source in &list.value.0 {
+            match self.source_addresses(source) {
+                Some(of_source) => addresses.extend(of_source),
+                None => good = false,
+            }
+        }
+        if sources.is_some() && list.value.0.is_empty() {
+            let kind = FaultKind::WrongCount { what: "`sources`", needed: "at least one source", count: 0 };
+            self.fault(&list.span, kind);
+            good = false;
+        }
+        if !good {
+            return Some(None);
+        }
+        Some(Some(if sources.is_some() { SourceFilter::Include(addresses) } else { SourceFilter::Exclude(addresses) }))
+    }
+
+    fn leave(&mut self, state: &mut State, leave: &file::Leave) -> Option<Action> {
+        let group = self.group(&leave.group);
+        let hosts = match &leave.hosts {
+            Some(hosts) => self.hosts(&hosts.0),
+            None => None,
+        };
+        let group = group?;
+        let members = state.joined.entry(group).or_default();
+        let hosts = match &leave.hosts {
+            Some(named) => {
+                let hosts = hosts?;
+                for (host, name) in hosts.iter().zip(&named.0) {
+                    if !members.contains_key(host) && !state.unsure {
+                        let kind = FaultKind::NotJoined { host: name.value.clone(), group };
+                        self.cx.push(&name.span, kind);
+                    }
+                }
+                hosts
+            }
+            None => members.keys().copied().collect(),
+        };
+        if hosts.is_empty() && leave.hosts.is_none() {
+            if !state.unsure {
+                self.cx.push(&leave.group.span, FaultKind::NobodyJoined { group, key: "hosts" });
+            }
+            return None;
+        }
+        for host in &hosts {
+            members.remove(host);
+        }
+        Some(Action::Leave { hosts, group })
+    }
+
+    /// The hosts that a list names, each once; nothing if one is wrong or none is there.
+    pub(super) fn hosts(&mut self, names: &[At<String>]) -> Option<Vec<NodeId>> {
+        let mut hosts = Vec::new();
+        let mut good = true;
+        for name in names {
+            match self.host(name) {
+                Some(host) if hosts.contains(&host) => {
+                    self.fault(&name.span, FaultKind::DuplicateName { what: "host", name: name.value.clone() });
+                    good = false;
+                }
+                Some(host) => hosts.push(host),
+                None => good = false,
+            }
+        }
+        good.then_some(hosts)
+    }
+
+    fn stream(&mut self, stream: &file::Stream) -> Option<Stream> {
+        if stream.name.trim().is_empty() || stream.name.len() > 100 || stream.name.contains(char::is_control) {
+            let expected = "a name of 1 to 100 characters on one line".to_owned();
+            let found = format!("`{}`", stream.name.escape_debug());
+            self.fault(&stream.name.span, FaultKind::WrongType { expected, found });
+        }
+        let sender = self.sender(&stream.from);
+        let group = self.group(&stream.group);
+        let size = self.payload(stream.size.as_ref());
+        let (from, interface) = sender?;
+        Some(Stream {
+            name: stream.name.value.clone(),
+            from,
+            interface,
+            group: group?,
+            port: stream.port.map_or(PORT, Int::get),
+            rate: stream.rate.map_or(RATE, |rate| rate.0),
+            size,
+            ttl: stream.ttl.map_or(TTL, Int::get),
+            count: stream.count.map(Int::get),
+            burst: stream.burst.map_or(1, Int::get),
+        })
+    }
+
+    /// A payload that goes into one packet everywhere.
+    pub(super) fn payload(&mut self, size: Option<&At<Int<64, 65507>>>) -> usize {
+        let Some(at) = size else { return SIZE };
+        let size: usize = at.get();
+        if let Some(narrowest) = self.plan.wires.iter().min_by_key(|wire| wire.mtu) {
+            let limit = (narrowest.mtu as usize).saturating_sub(28);
+            if size > limit {
+                let kind = FaultKind::TooLargeForMtu { size, limit, wire: narrowest.name.clone() };
+                self.fault(&at.span, kind);
+            }
+        }
+        size
+    }
+
+    /// A sending host, and the interface that its packets leave by: `HOST`, or `HOST:INTERFACE`.
+    pub(super) fn sender(&mut self, name: &At<String>) -> Option<(NodeId, usize)> {
+        if let Some((host, interface)) = name.split_once(':') {
+            let host = self.host(&super::part(name, host))?;
+            return Some((host, self.interface(host, interface, &name.span)?));
+        }
+        let host = self.host(name)?;
+        match self.plan.node(host).interfaces.as_slice() {
+            [_] => Some((host, 0)),
+            [] => {
+                if !self.wires_unread && self.cx.is_clean() {
+                    self.fault(&name.span, FaultKind::Unattached { node: name.value.clone() });
+                }
+                None
+            }
+            several => {
+                let candidates = several.iter().map(|i| format!("{}:{}", name.value, i.name)).collect();
+                self.fault(&name.span, FaultKind::Ambiguous { name: name.value.clone(), candidates });
+                None
+            }
+        }
+    }
+
+    /// A stream that an earlier step started.
+    pub(super) fn known_stream(&mut self, state: &State, name: &At<String>) -> Option<Stream> {
+        if let Some((stream, _)) = state.streams.get(&name.value) {
+            return Some(stream.clone());
+        }
+        match state.all_streams.get(&name.value) {
+            // Started before, but wrong itself: that has been said.
+            Some(place) if place.start < name.span.start => {}
+            Some(place) => {
+                let line = position(self.source, place.start).0;
+                self.fault(&name.span, FaultKind::StreamLater { name: name.value.clone(), line });
+            }
+            None if state.unsure => {}
+            None => {
+                let near = self.cx.nearest(name, state.all_streams.keys().map(String::as_str));
+                let kind = FaultKind::Unknown { what: "stream", name: name.value.clone() };
+                self.cx.add(Fault::new(name.span.clone(), kind).nearest(near));
+            }
+        }
+        None
+    }
+
+    fn cut(&mut self, fail: &file::Fail) -> Option<Cut> {
+        let how = fail.how.as_ref().map_or(CutKind::Carrier, |how| how.value);
+        if let Some(detected) = &fail.detected_after
+            && how != CutKind::Silent
+        {
+            let only = "for `how: silent` only";
+            self.fault(&detected.span, FaultKind::KeyNotHere { key: "detected-after".into(), only });
+        }
+        let (wire, end) = self.link(&fail.link, fail.end.as_ref())?;
+        if how == CutKind::Admin && end.is_none() {
+            let kind = FaultKind::MissingKey { key: "end".into(), of: "`fail` with `how: admin`" };
+            self.fault(&fail.link.span, kind);
+            return None;
+        }
+        Some(Cut { wire, end, how, detected_after: fail.detected_after.as_ref().map(|time| time.0) })
+    }
+
+    /// A wire, or an end of it: `WIRE`, `WIRE.NODE`, or `WIRE` and the key `end`.
+    fn link(&mut self, link: &At<String>, end: Option<&At<String>>) -> Option<(WireId, Option<Attachment>)> {
+        if link.contains('.') || link.contains(':') {
+            let at = self.attachment(link)?;
+            if let Some(end) = end {
+                let kind = FaultKind::KeysExclude { of: "this step", first: link.value.clone(), second: "end".into() };
+                self.fault(&end.span, kind);
+            }
+            return Some((self.plan.interface(at).wire, Some(at)));
+        }
+        let wire = self.wire(link);
+        let node = end.map(|end| self.node(end));
+        let wire = wire?;
+        match (node, end) {
+            (Some(node), Some(end)) => Some((wire, Some(self.end_of(wire, node?, &end.span)?))),
+            _ => Some((wire, None)),
+        }
+    }
+}
