@@ -26,7 +26,7 @@ fn read(clock: ClockId) -> u64 {
 }
 
 /// How far `CLOCK_REALTIME` is ahead of `CLOCK_MONOTONIC`. It changes when somebody sets the clock, not when NTP slews it: that moves both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offset {
     /// Nanoseconds.
     ahead: i128,
