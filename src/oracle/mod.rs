@@ -1,1 +1,25 @@
-//! What should happen, from the topology alone. Imports topology, nothing else.
+//! What should happen, from the topology and the scenario's own history alone. Imports `topology`, nothing else.
+//!
+//! - [`World`]: who joined what, which wires are cut, which routers are dead, as the scenario made it;
+//! - [`Flow`]: where the packets of a stream go in a world, with which TTLs, by which forwarding entries, and what stops them;
+//! - [`Paths`]: shortest unicast paths with all their equal-cost alternatives;
+//! - [`Deadlines`]: by when, and not before when, the protocols' own formulas let something happen;
+//! - [`querier`]: who should query a wire.
+//!
+//! Where more than one outcome is right (a snooping bridge without a querier, a router that is stopped), the oracle says
+//! [`Certainty::Maybe`]: nothing may be demanded there, and nothing is wrong there.
+
+mod deadlines;
+mod flow;
+mod membership;
+mod paths;
+mod world;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use deadlines::{Deadlines, SLACK, querier};
+pub use flow::{Blocked, ExpectedEntry, Flow, Passage, Why};
+pub use membership::{Certainty, accepts, is_nothing, wanted};
+pub use paths::{Hop, Paths};
+pub use world::World;

@@ -1,0 +1,191 @@
+//! The state of a lab as the scenario itself made it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::membership::{is_nothing, union};
+use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
+use crate::topology::steps::{Cut, CutKind, SourceFilter};
+
+/// Who joined what, what is cut, who is dead.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    joined: BTreeMap<(NodeId, IpAddr), SourceFilter>,
+    cuts: Vec<Cut>,
+    dead: BTreeSet<NodeId>,
+    stopped: BTreeSet<NodeId>,
+}
+
+impl World {
+    /// A world in which all works and nobody has joined anything.
+    pub fn new() -> World {
+        World::default()
+    }
+
+    /// A host joins, or replaces its filter; a filter that takes no source leaves.
+    pub fn join(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) {
+        if is_nothing(filter) {
+            self.joined.remove(&(host, group));
+        } else {
+            self.joined.insert((host, group), filter.clone());
+        }
+    }
+
+    /// A host leaves.
+    pub fn leave(&mut self, host: NodeId, group: IpAddr) {
+        self.joined.remove(&(host, group));
+    }
+
+    /// A wire or an end of it fails.
+    pub fn fail(&mut self, cut: &Cut) {
+        self.cuts.push(cut.clone());
+    }
+
+    /// Undoes the cuts of a wire, or of one end.
+    pub fn restore(&mut self, wire: WireId, end: Option<Attachment>) {
+        self.cuts.retain(|cut| cut.wire != wire || (end.is_some() && cut.end != end));
+    }
+
+    /// A router's daemon is killed: the kernel drops its entries with it.
+    pub fn kill(&mut self, router: NodeId) {
+        self.stopped.remove(&router);
+        self.dead.insert(router);
+    }
+
+    /// It runs again.
+    pub fn restart(&mut self, router: NodeId) {
+        self.dead.remove(&router);
+        self.stopped.remove(&router);
+    }
+
+    /// It is stopped as by SIGSTOP: its entries go on forwarding, it decides nothing.
+    pub fn pause(&mut self, router: NodeId) {
+        if !self.dead.contains(&router) {
+            self.stopped.insert(router);
+        }
+    }
+
+    /// It runs on.
+    pub fn resume(&mut self, router: NodeId) {
+        self.stopped.remove(&router);
+    }
+
+    /// A host's filter for a group, if it is a member.
+    pub fn filter(&self, host: NodeId, group: IpAddr) -> Option<&SourceFilter> {
+        self.joined.get(&(host, group))
+    }
+
+    /// All hosts that have joined a group.
+    pub fn members(&self, group: IpAddr) -> impl Iterator<Item = NodeId> + '_ {
+        self.joined.keys().filter(move |(_, g)| *g == group).map(|(host, _)| *host)
+    }
+
+    /// All groups that a host has joined.
+    pub fn groups(&self, host: NodeId) -> impl Iterator<Item = IpAddr> + '_ {
+        self.joined.keys().filter(move |(h, _)| *h == host).map(|(_, group)| *group)
+    }
+
+    /// Whether a router's daemon is dead.
+    pub fn is_dead(&self, router: NodeId) -> bool {
+        self.dead.contains(&router)
+    }
+
+    /// Whether a router's daemon is stopped (SIGSTOP).
+    pub fn is_stopped(&self, router: NodeId) -> bool {
+        self.stopped.contains(&router)
+    }
+
+    /// Whether anything is cut, dead or stopped.
+    pub fn is_whole(&self) -> bool {
+        self.cuts.is_empty() && self.dead.is_empty() && self.stopped.is_empty()
+    }
+
+    /// Whether frames cross a wire from one end to another.
+    pub fn carries(&self, plan: &Plan, from: Attachment, to: Attachment) -> bool {
+        let wire = plan.interface(from).wire;
+        wire == plan.interface(to).wire && !self.is_broken(plan, from) && !self.is_broken(plan, to)
+    }
+
+    /// Whether an end of a wire is cut off.
+    pub fn is_broken(&self, plan: &Plan, at: Attachment) -> bool {
+        let wire = plan.interface(at).wire;
+        self.cuts.iter().filter(|cut| cut.wire == wire).any(|cut| match (cut.end, plan.wire(wire).kind) {
+            // A link that is cut at one end is cut: there is nobody else on it.
+            (_, WireKind::Link) | (None, WireKind::Lan { .. }) => true,
+            (Some(end), WireKind::Lan { .. }) => end == at,
+        })
+    }
+
+    /// The cut that breaks an end, if one does.
+    pub fn cut_at(&self, plan: &Plan, at: Attachment) -> Option<CutKind> {
+        if !self.is_broken(plan, at) {
+            return None;
+        }
+        let wire = plan.interface(at).wire;
+        self.cuts.iter().find(|cut| cut.wire == wire && cut.end.is_none_or(|end| end == at || is_link(plan, wire))).map(|c| c.how)
+    }
+
+    /// Adds what another world permits: all that flows in either flows here.
+    #[must_use]
+    pub fn merged(&self, other: &World) -> World {
+        let mut joined = self.joined.clone();
+        for (key, filter) in &other.joined {
+            joined.entry(*key).and_modify(|mine| *mine = union(mine, filter)).or_insert_with(|| filter.clone());
+        }
+        World {
+            joined,
+            cuts: self.cuts.iter().filter(|cut| other.cuts.contains(cut)).cloned().collect(),
+            dead: self.dead.intersection(&other.dead).copied().collect(),
+            stopped: self.stopped.union(&other.stopped).copied().collect(),
+        }
+    }
+}
+
+fn is_link(plan: &Plan, wire: WireId) -> bool {
+    plan.wire(wire).kind == WireKind::Link
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::testing::Net;
+
+    fn cut(plan: &Plan, wire: &str, end: Option<Attachment>) -> Cut {
+        Cut { wire: plan.find_wire(wire).unwrap(), end, how: CutKind::Silent, detected_after: None }
+    }
+
+    #[test]
+    fn a_cut_end_of_a_lan_leaves_the_others_connected() {
+        let mut net = Net::new();
+        let (h1, h2, h3) = (net.host("h1"), net.host("h2"), net.host("h3"));
+        let lan = net.lan("lan", &[h1, h2, h3]);
+        let plan = net.plan();
+        let ends = plan.wire(lan).ends.clone();
+        let mut world = World::new();
+        world.fail(&cut(&plan, "lan", Some(ends[0])));
+        assert!(!world.carries(&plan, ends[0], ends[1]));
+        assert!(world.carries(&plan, ends[1], ends[2]));
+        world.restore(lan, Some(ends[1]));
+        assert!(!world.carries(&plan, ends[0], ends[1]), "another end's repair changes nothing");
+        world.restore(lan, None);
+        assert!(world.carries(&plan, ends[0], ends[1]));
+    }
+
+    #[test]
+    fn merged_worlds_permit_what_either_permits() {
+        let mut net = Net::new();
+        let (h1, h2) = (net.host("h1"), net.host("h2"));
+        net.link("l", h1, h2);
+        let plan = net.plan();
+        let ends = plan.wires[0].ends.clone();
+        let group: IpAddr = "239.1.1.1".parse().unwrap();
+        let all = SourceFilter::Exclude(BTreeSet::new());
+        let (mut a, mut b) = (World::new(), World::new());
+        a.join(h1, group, &all);
+        a.fail(&cut(&plan, "l", None));
+        b.join(h2, group, &all);
+        let both = a.merged(&b);
+        assert_eq!(both.members(group).collect::<Vec<_>>(), [h1, h2]);
+        assert!(both.carries(&plan, ends[0], ends[1]));
+    }
+}
