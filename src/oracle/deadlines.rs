@@ -230,7 +230,10 @@ mod tests {
         assert_eq!(of(Formula::LeaveLatency), secs(2.0));
         assert_eq!(of(Formula::JoinLatency), secs(0.1));
         assert_eq!(deadlines.resolve(Deadline::After(secs(7.0)), &last, None), secs(7.0));
-        assert_eq!(Deadlines::new(&plan, &world).resolve(Deadline::Formula(Formula::LeaveLatency), &last, None), secs(3.0));
+        assert_eq!(
+            Deadlines::new(&plan, &world).resolve(Deadline::Formula(Formula::LeaveLatency), &last, None),
+            secs(3.0)
+        );
     }
 
     #[test]

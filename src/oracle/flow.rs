@@ -178,10 +178,18 @@ struct Walk<'a> {
 }
 
 /// Adds a passage; whether that changed what follows from it.
-fn add(passages: &mut BTreeMap<Attachment, Passage>, at: Attachment, ttl: u8, certainty: Certainty, via: Attachment) -> bool {
-    let passage = passages
-        .entry(at)
-        .or_insert_with(|| Passage { ttls: BTreeSet::new(), certainty: Certainty::No, via: BTreeSet::new() });
+fn add(
+    passages: &mut BTreeMap<Attachment, Passage>,
+    at: Attachment,
+    ttl: u8,
+    certainty: Certainty,
+    via: Attachment,
+) -> bool {
+    let passage = passages.entry(at).or_insert_with(|| Passage {
+        ttls: BTreeSet::new(),
+        certainty: Certainty::No,
+        via: BTreeSet::new(),
+    });
     let new_ttl = passage.ttls.insert(ttl);
     let surer = certainty > passage.certainty;
     passage.certainty = passage.certainty.max(certainty);
@@ -329,7 +337,9 @@ impl Walk<'_> {
             let here = Attachment { node: at.node, interface };
             match router.daemon {
                 Daemon::Smcroute => Certainty::No,
-                Daemon::RouterCore | Daemon::Exec(_) if router.multicast == Multicast::Proxy && router.upstream == Some(interface) => {
+                Daemon::RouterCore | Daemon::Exec(_)
+                    if router.multicast == Multicast::Proxy && router.upstream == Some(interface) =>
+                {
                     Certainty::No
                 }
                 Daemon::RouterCore | Daemon::Exec(_) => {
@@ -343,7 +353,8 @@ impl Walk<'_> {
 
 /// The route that holds for packets: the longest source prefix, then the longest group prefix, then the first in the file.
 fn longest_match(routes: &[StaticRoute], source: IpAddr, group: IpAddr) -> Option<&StaticRoute> {
-    let length = |route: &StaticRoute| (route.source.map_or(0, |s| u16::from(s.prefix_len()) + 1), route.group.prefix_len());
+    let length =
+        |route: &StaticRoute| (route.source.map_or(0, |s| u16::from(s.prefix_len()) + 1), route.group.prefix_len());
     let mut best: Option<&StaticRoute> = None;
     for route in routes {
         let matches = route.group.contains(&group) && route.source.is_none_or(|prefix| prefix.contains(&source));
@@ -492,7 +503,8 @@ mod tests {
     #[test]
     fn a_snooping_bridge_serves_members_ports_and_routers() {
         let mut net = Net::new();
-        let (src, r, other, h1, h2) = (net.host("src"), net.router("r"), net.router("other"), net.host("h1"), net.host("h2"));
+        let (src, r, other, h1, h2) =
+            (net.host("src"), net.router("r"), net.router("other"), net.host("h1"), net.host("h2"));
         net.link("first", src, r);
         net.snooping_lan("lan", &[r, other, h1, h2]);
         net.route(r, 0, &[]);
@@ -501,7 +513,11 @@ mod tests {
         world.join(h1, group(), &all());
         let news = stream("news", src, 16);
         let port = |plan: &Plan, world: &World, node| {
-            flow(plan, world, &news).inbound.iter().find(|(at, _)| at.node == node).map_or(Certainty::No, |(_, p)| p.certainty)
+            flow(plan, world, &news)
+                .inbound
+                .iter()
+                .find(|(at, _)| at.node == node)
+                .map_or(Certainty::No, |(_, p)| p.certainty)
         };
         assert_eq!(port(&plan, &world, h1), Certainty::Yes);
         assert_eq!(port(&plan, &world, h2), Certainty::No);
@@ -534,7 +550,12 @@ mod tests {
         assert!(dead.blocked.iter().any(|b| b.at.node == ids["r2"] && b.why == Why::Dead));
         world.restart(ids["r2"]);
         assert_eq!(flow(&plan, &world, &news).reaches(ids["h1"]), Certainty::Yes);
-        world.fail(&Cut { wire: plan.find_wire("middle").unwrap(), end: None, how: CutKind::Carrier, detected_after: None });
+        world.fail(&Cut {
+            wire: plan.find_wire("middle").unwrap(),
+            end: None,
+            how: CutKind::Carrier,
+            detected_after: None,
+        });
         assert_eq!(flow(&plan, &world, &news).reaches(ids["h1"]), Certainty::No);
     }
 

@@ -138,12 +138,17 @@ fn proxied(
 ) -> Certainty {
     let node = plan.node(upstream.node);
     let Some(router) = node.router() else { return Certainty::No };
-    if router.multicast != Multicast::Proxy || router.upstream != Some(upstream.interface) || world.is_dead(upstream.node) {
+    if router.multicast != Multicast::Proxy
+        || router.upstream != Some(upstream.interface)
+        || world.is_dead(upstream.node)
+    {
         return Certainty::No;
     }
     (0..node.interfaces.len())
         .filter(|&interface| interface != upstream.interface)
-        .map(|interface| wanted_guarded(plan, world, Attachment { node: upstream.node, interface }, source, group, asked))
+        .map(|interface| {
+            wanted_guarded(plan, world, Attachment { node: upstream.node, interface }, source, group, asked)
+        })
         .max()
         .unwrap_or(Certainty::No)
 }

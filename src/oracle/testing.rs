@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::topology::plan::{
-    Daemon, Host, Igmp, Impairment, Interface, Multicast, Node, NodeId, NodeKind, Plan, Router, StaticRoute, Unicast, Wire, WireId,
-    WireKind,
+    Daemon, Host, Igmp, Impairment, Interface, Multicast, Node, NodeId, NodeKind, Plan, Router, StaticRoute, Unicast,
+    Wire, WireId, WireKind,
 };
-use crate::topology::steps::{Scenario, SourceFilter, Stream};
+use crate::topology::steps::{SourceFilter, Stream};
 
 /// A plan that is being drawn. Interfaces are numbered in the order of the calls; wire n has the prefix 10.0.n.0/24.
 pub struct Net {
@@ -78,7 +78,9 @@ impl Net {
                 index: u32::from(net) * 256 + u32::from(host) + 1,
                 mac: [2, 0, 0, 0, net, host],
                 wire,
-                addresses: vec![IpNet::V4(Ipv4Net::new(Ipv4Addr::new(10, 0, net, host), 24).expect("24 is a prefix length"))],
+                addresses: vec![IpNet::V4(
+                    Ipv4Net::new(Ipv4Addr::new(10, 0, net, host), 24).expect("24 is a prefix length"),
+                )],
                 ttl_threshold: 0,
                 boundary: Vec::new(),
                 igmp: Igmp::default(),
@@ -133,10 +135,6 @@ impl Net {
 
     pub fn timers(&mut self, scale: f64) {
         self.plan.timers = scale;
-    }
-
-    pub fn scenario(&mut self, scenario: Scenario) {
-        self.plan.scenarios.push(scenario);
     }
 
     pub fn plan(&self) -> Plan {

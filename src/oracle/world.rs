@@ -95,9 +95,10 @@ impl World {
         self.stopped.contains(&router)
     }
 
-    /// Whether anything is cut, dead or stopped.
-    pub fn is_whole(&self) -> bool {
-        self.cuts.is_empty() && self.dead.is_empty() && self.stopped.is_empty()
+    /// The same members with nothing cut, dead or stopped.
+    #[must_use]
+    pub fn mended(&self) -> World {
+        World { joined: self.joined.clone(), ..World::default() }
     }
 
     /// Whether frames cross a wire from one end to another.
@@ -122,7 +123,10 @@ impl World {
             return None;
         }
         let wire = plan.interface(at).wire;
-        self.cuts.iter().find(|cut| cut.wire == wire && cut.end.is_none_or(|end| end == at || is_link(plan, wire))).map(|c| c.how)
+        self.cuts
+            .iter()
+            .find(|cut| cut.wire == wire && cut.end.is_none_or(|end| end == at || is_link(plan, wire)))
+            .map(|c| c.how)
     }
 
     /// Adds what another world permits: all that flows in either flows here.

@@ -1,0 +1,315 @@
+//! `outage`, `join-latency` and `leave-latency`: how long something takes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Judgement;
+use super::delivery::{not_started, sent_within};
+use crate::network::{Arrival, HappeningKind, Network, NetworkError, Time};
+use crate::oracle::Deadlines;
+use crate::scenario::explain;
+use crate::scenario::outcome::{Figure, Finding, Moment, Place, Value};
+use crate::scenario::runner::{Run, millis};
+use crate::topology::plan::{NodeId, WireId};
+use crate::topology::steps::Stream;
+
+/// Lines of a time line at most.
+const MOMENTS: usize = 40;
+
+/// The time between two packets (bursts) of a stream.
+fn interval(stream: &Stream) -> Duration {
+    Duration::try_from_secs_f64(f64::from(stream.burst.max(1)) / stream.rate).unwrap_or(Duration::from_secs(1))
+}
+
+/// The longest gap at each host since the last fault lies below a bound.
+///
+/// Packets that were under way, or passed before the fault took hold, do not end an outage that is still to come: the check looks at
+/// least until `below` after the fault, and then until each host receives, at most `within`.
+pub fn outage<N: Network>(
+    run: &mut Run<'_, N>,
+    stream: &str,
+    at: &[NodeId],
+    below: Duration,
+    within: Duration,
+) -> Result<Judgement, NetworkError> {
+    let began = run.network.now();
+    let Some(started) = run.started(stream).cloned() else { return Ok(not_started(stream)) };
+    let Some(fault) = run.last_fault else {
+        return Ok(Judgement::failed("nothing has failed yet: there is no outage to measure"));
+    };
+    let interval = interval(&started.stream);
+    let settled = fault + below + 4 * interval;
+    let deadline = (began + within).max(settled);
+    let flows = run.wait(deadline, |network, records| {
+        let now = network.now();
+        Ok(now >= settled
+            && at.iter().all(|host| {
+                let last = records.arrivals(network, stream, *host).last();
+                last.is_some_and(|a| {
+                    a.received > fault && now.since(a.received) <= 4 * interval.max(Duration::from_millis(5))
+                })
+            }))
+    })?;
+    let now = run.network.now();
+    let mut judgement = Judgement::default();
+    let mut firsts = Vec::new();
+    for host in at {
+        let name = run.name(*host).to_owned();
+        let arrivals = run.records.arrivals(run.network, stream, *host);
+        let Some(gap) = longest_gap(arrivals, fault, now) else {
+            judgement.fail(Finding::text(format!("{name} had received nothing of {stream} before the fault")));
+            continue;
+        };
+        let silent = !flows
+            && !arrivals
+                .iter()
+                .any(|a| a.received > fault && now.since(a.received) <= 4 * interval.max(Duration::from_millis(5)));
+        firsts.push((gap.end, name.clone()));
+        let lost = lost_between(arrivals, gap.start, gap.end);
+        judgement.figures.push(Figure::at("outage", &name, Value::Span(gap.length())));
+        judgement.figures.push(Figure::at("lost", &name, Value::Packets(lost)));
+        if silent {
+            let sent = run.records.sent(run.network, stream);
+            let range = sent_within(sent, gap.start, now);
+            let mut finding = explain::missing(run, &started.stream, *host, range);
+            finding.text = format!(
+                "{name} receives nothing since {} after the fault: {}",
+                spell(gap.start.since(fault)),
+                finding.text
+            );
+            judgement.fail(finding);
+        } else if gap.length() >= below {
+            judgement.fail(Finding {
+                place: Some(Place { node: Some(name.clone()), ..Place::default() }),
+                ..Finding::text(format!(
+                    "{name} was without {stream} for {}, allowed below {}",
+                    spell(gap.length()),
+                    spell(below)
+                ))
+            });
+        }
+    }
+    judgement.timeline = timeline(run, fault, &firsts);
+    Ok(judgement)
+}
+
+struct Gap {
+    start: Time,
+    end: Time,
+}
+
+impl Gap {
+    fn length(&self) -> Duration {
+        self.end.since(self.start)
+    }
+}
+
+/// The longest time without a packet that reaches past a fault, the time since the last packet included. None if nothing came before.
+fn longest_gap(arrivals: &[Arrival], fault: Time, now: Time) -> Option<Gap> {
+    let before = arrivals.iter().rev().find(|a| a.received <= fault)?.received;
+    let mut longest = Gap { start: before, end: before };
+    let mut last = before;
+    for arrival in arrivals.iter().filter(|a| a.received > fault).map(|a| a.received).chain([now]) {
+        let gap = Gap { start: last, end: arrival };
+        if gap.length() > longest.length() {
+            longest = gap;
+        }
+        last = arrival;
+    }
+    Some(longest)
+}
+
+fn lost_between(arrivals: &[Arrival], start: Time, end: Time) -> u64 {
+    let last = arrivals.iter().filter(|a| a.received <= start).map(|a| a.sequence).max();
+    let next = arrivals.iter().filter(|a| a.received >= end && a.received > start).map(|a| a.sequence).min();
+    match (last, next) {
+        (Some(last), Some(next)) => next.saturating_sub(last + 1),
+        _ => 0,
+    }
+}
+
+/// What happened from a fault on: carrier, routes, entries, and the first packet at each host.
+fn timeline<N: Network>(run: &Run<'_, N>, fault: Time, firsts: &[(Time, String)]) -> Vec<Moment> {
+    let mut moments: Vec<(Time, String)> = run
+        .network
+        .happenings()
+        .into_iter()
+        .filter(|h| h.time >= fault)
+        .map(|h| {
+            let node = h.node.map(|node| format!("{}: ", run.name(node))).unwrap_or_default();
+            let kind = match h.kind {
+                HappeningKind::Fault => "fault",
+                HappeningKind::Carrier => "carrier",
+                HappeningKind::Routes => "routes",
+                HappeningKind::Daemon => "daemon",
+            };
+            (h.time, format!("{kind}: {node}{}", h.what))
+        })
+        .collect();
+    moments.extend(firsts.iter().map(|(time, host)| (*time, format!("first packet again at {host}"))));
+    moments.sort();
+    moments.truncate(MOMENTS);
+    moments.into_iter().map(|(time, what)| Moment { after: time.since(fault), what }).collect()
+}
+
+/// From each host's last join of the stream's group to its first packet.
+pub fn join_latency<N: Network>(
+    run: &mut Run<'_, N>,
+    stream: &str,
+    at: &[NodeId],
+    below: Duration,
+) -> Result<Judgement, NetworkError> {
+    let Some(started) = run.started(stream).cloned() else { return Ok(not_started(stream)) };
+    let mut joins = BTreeMap::new();
+    for call in run.joins.iter().filter(|c| c.group == started.stream.group && at.contains(&c.host)) {
+        joins.insert(call.host, call.time);
+    }
+    let mut judgement = Judgement::default();
+    for host in at.iter().filter(|host| !joins.contains_key(host)) {
+        judgement.fail(Finding::text(format!("{} has not joined {}", run.name(*host), started.stream.group)));
+    }
+    // A packet that arrives too late tells more than none.
+    let latest = joins.values().max().copied().unwrap_or_default() + below;
+    let deadline = latest.max(run.network.now()) + run.drain_time();
+    let mut firsts: BTreeMap<NodeId, Time> = BTreeMap::new();
+    run.wait(deadline, |network, records| {
+        for (host, join) in &joins {
+            if !firsts.contains_key(host)
+                && let Some(first) = records.arrivals(network, stream, *host).iter().find(|a| a.received >= *join)
+            {
+                firsts.insert(*host, first.received);
+            }
+        }
+        Ok(firsts.len() == joins.len())
+    })?;
+    for (host, join) in joins {
+        let name = run.name(host).to_owned();
+        match firsts.get(&host) {
+            Some(first) => {
+                let latency = first.since(join);
+                judgement.figures.push(Figure::at("join latency", &name, Value::Span(latency)));
+                if latency >= below {
+                    judgement.fail(Finding {
+                        place: Some(Place { node: Some(name.clone()), ..Place::default() }),
+                        ..Finding::text(format!(
+                            "{name} got its first packet {} after its join, allowed below {}",
+                            spell(latency),
+                            spell(below)
+                        ))
+                    });
+                }
+            }
+            None => {
+                let now = run.network.now();
+                let range = sent_within(run.records.sent(run.network, stream), join, now);
+                if range.is_empty() {
+                    judgement.fail(Finding::text(format!("no packet of {stream} was sent after {name} had joined")));
+                } else {
+                    let mut finding = explain::missing(run, &started.stream, host, range);
+                    finding.text = format!("{name} got no packet after its join: {}", finding.text);
+                    judgement.fail(finding);
+                }
+            }
+        }
+    }
+    Ok(judgement)
+}
+
+/// From the last leave of a group on a wire to the last packet there.
+pub fn leave_latency<N: Network>(
+    run: &mut Run<'_, N>,
+    wire: WireId,
+    group: IpAddr,
+    below: Duration,
+) -> Result<Judgement, NetworkError> {
+    let name = run.plan.wire(wire).name.clone();
+    let here = |host: NodeId| run.plan.wire(wire).ends.iter().any(|end| end.node == host);
+    let leaves: Vec<Time> = run.leaves.iter().filter(|c| c.group == group && here(c.host)).map(|c| c.time).collect();
+    let Some(&left) = leaves.last() else {
+        return Ok(Judgement::failed(format!("nobody on {name} has left {group}")));
+    };
+    let streams: Vec<Stream> = run.streams.iter().map(|s| &s.stream).filter(|s| s.group == group).cloned().collect();
+    let Some(pace) = streams.iter().map(interval).min() else {
+        return Ok(Judgement::failed(format!("nothing has been sent to {group}: there is no last packet to measure")));
+    };
+    let remaining: Vec<NodeId> = run.history.now().members(group).filter(|host| here(*host)).collect();
+    if let Some(host) = remaining.first() {
+        return Ok(Judgement::failed(format!("{} on {name} is still a member of {group}", run.name(*host))));
+    }
+    // The wire has to be silent for some packets' time after the deadline, so that the last packet is known to be the last.
+    let silence = (10 * pace).clamp(Duration::from_millis(200), Duration::from_secs(5));
+    let deadline = (left + below).max(run.network.now()) + silence;
+    run.pass_until(deadline)?;
+    let mut last: Option<(Time, String, u64)> = None;
+    let mut before = 0;
+    let mut sent_after = 0;
+    for stream in &streams {
+        // On the sender's own wire its frames never end: only what routers send there counts.
+        let own = run.plan.node(stream.from).interfaces.iter().any(|i| i.wire == wire);
+        for s in run.records.sightings(run.network, &stream.name, wire) {
+            if own && (!s.outbound || s.at.node == stream.from) {
+                continue;
+            }
+            if s.time <= left {
+                before += 1;
+            }
+            if last.as_ref().is_none_or(|(time, _, _)| s.time > *time) {
+                last = Some((s.time, stream.name.clone(), s.sequence));
+            }
+        }
+        let end = last.as_ref().map_or(left, |(time, _, _)| *time).max(left);
+        let sent = run.records.sent(run.network, &stream.name);
+        sent_after += sent.len() - sent.partition_point(|t| *t <= end);
+    }
+    let mut judgement = Judgement::default();
+    let Some((time, stream, sequence)) = last.filter(|_| before > 0) else {
+        return Ok(Judgement::failed(format!(
+            "{name} carried nothing to {group} before the leave: there is no last packet to measure"
+        )));
+    };
+    let latency = time.since(left);
+    judgement.figures.push(Figure::at("leave latency", &name, Value::Span(latency)));
+    if latency >= below {
+        let stream = streams.iter().find(|s| s.name == stream);
+        let mut finding = stream.map_or_else(Finding::default, |stream| explain::stray(run, stream, wire, sequence));
+        finding.text = format!(
+            "{name} carried {group} until {} after the leave, allowed below {}: {}",
+            spell(latency),
+            spell(below),
+            finding.text
+        );
+        judgement.fail_for_certain(finding);
+        return Ok(judgement);
+    }
+    if sent_after == 0 {
+        judgement.fail(Finding::text(format!(
+            "nothing was sent to {group} after the last packet on {name}: the streams ended, not the membership"
+        )));
+    }
+    // Never before: whoever else may want the group has its time to say so.
+    let world = run.history.now();
+    if let Some(least) = Deadlines::new(run.plan, world).leave_at_least(wire)
+        && run.last_fault.is_none_or(|fault| fault < left)
+    {
+        // Leaves that follow one another share the queries of the first.
+        let first =
+            leaves.iter().rev().fold(left, |first, leave| if first.since(*leave) <= least { *leave } else { first });
+        let kept = time.since(first);
+        if kept + 2 * pace + Duration::from_millis(10) < least {
+            judgement.fail(Finding {
+                place: Some(Place { wire: Some(name.clone()), ..Place::default() }),
+                ..Finding::text(format!(
+                    "{name} lost {group} {} after the leave, before the last member query time of {} had passed",
+                    spell(kept),
+                    spell(least)
+                ))
+            });
+        }
+    }
+    Ok(judgement)
+}
+
+fn spell(span: Duration) -> String {
+    humantime::format_duration(millis(span)).to_string()
+}

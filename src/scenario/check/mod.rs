@@ -1,0 +1,69 @@
+//! The expectations, each judged by what the network showed.
+
+pub mod command;
+pub mod delivery;
+pub mod latency;
+pub mod scope;
+pub mod state;
+pub mod wire;
+
+use std::collections::BTreeSet;
+
+use super::outcome::{Figure, Finding, Moment, Verdict};
+use crate::network::{Arrival, NetworkError};
+
+/// What a check gave.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// What was wrong.
+    pub findings: Vec<Finding>,
+    /// What happened when.
+    pub timeline: Vec<Moment>,
+    /// Whether a failure is certain though packets may have been lost in measuring: something was there that should not have been.
+    pub certain: bool,
+}
+
+impl Judgement {
+    /// It failed for a reason.
+    pub fn failed(text: impl Into<String>) -> Judgement {
+        Judgement { verdict: Verdict::Failed, findings: vec![Finding::text(text)], ..Judgement::default() }
+    }
+
+    /// It could not be done.
+    pub fn from_error(error: &NetworkError) -> Judgement {
+        let verdict = match error {
+            NetworkError::Unsupported { .. } => Verdict::Unsupported,
+            NetworkError::Failed { .. } => Verdict::Failed,
+            NetworkError::Gone(_) => Verdict::Inconclusive,
+        };
+        Judgement { verdict, findings: vec![Finding::text(error.to_string())], ..Judgement::default() }
+    }
+
+    /// Adds a finding and fails.
+    pub fn fail(&mut self, finding: Finding) {
+        self.verdict = Verdict::Failed;
+        self.findings.push(finding);
+    }
+
+    /// Adds a finding and fails, whatever the measuring side lost.
+    pub fn fail_for_certain(&mut self, finding: Finding) {
+        self.certain = true;
+        self.fail(finding);
+    }
+}
+
+/// How many packets of a range of sequence numbers arrived, and how many copies more.
+pub(super) fn count(arrivals: &[Arrival], range: &std::ops::Range<u64>) -> (BTreeSet<u64>, u64) {
+    let mut seen = BTreeSet::new();
+    let mut copies = 0;
+    for arrival in arrivals.iter().filter(|a| range.contains(&a.sequence)) {
+        if !seen.insert(arrival.sequence) {
+            copies += 1;
+        }
+    }
+    (seen, copies)
+}

@@ -1,0 +1,231 @@
+//! `member`, `entry` and `tree`: what routers know and what their kernels hold.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Judgement;
+use super::delivery::not_started;
+use crate::network::{Entry, Network, NetworkError, Time};
+use crate::oracle::{Certainty, ExpectedEntry};
+use crate::scenario::explain;
+use crate::scenario::outcome::{Figure, Finding, Place, Value};
+use crate::scenario::runner::Run;
+use crate::topology::plan::{Attachment, NodeId};
+use crate::topology::steps::SourceFilter;
+
+/// Asking a daemon or a kernel costs a round trip: not at every packet.
+const PACE: Duration = Duration::from_millis(10);
+
+/// Waits with a condition that asks the network, at most every [`PACE`].
+fn wait_asking<N: Network>(
+    run: &mut Run<'_, N>,
+    deadline: Time,
+    mut done: impl FnMut(&mut N) -> Result<bool, NetworkError>,
+) -> Result<bool, NetworkError> {
+    let mut next = Time::ZERO;
+    let held = run.wait(deadline, |network, _| {
+        if network.now() < next {
+            return Ok(false);
+        }
+        next = network.now() + PACE;
+        done(network)
+    })?;
+    // The last look is at the end, whatever the pace.
+    if held { Ok(true) } else { done(run.network) }
+}
+
+/// A router knows, or does not know, a member.
+pub fn member<N: Network>(
+    run: &mut Run<'_, N>,
+    at: Attachment,
+    group: IpAddr,
+    present: bool,
+    filter: Option<&SourceFilter>,
+    within: Duration,
+) -> Result<Judgement, NetworkError> {
+    let began = run.network.now();
+    let mut known: Option<SourceFilter> = None;
+    let held = wait_asking(run, began + within, |network| {
+        let memberships = network.memberships(at.node)?;
+        known = memberships.into_iter().find(|m| m.interface == at.interface && m.group == group).map(|m| m.filter);
+        Ok(match &known {
+            Some(own) => present && filter.is_none_or(|wanted| wanted == own),
+            None => !present,
+        })
+    })?;
+    let mut judgement = Judgement::default();
+    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
+    if !held {
+        let node = run.name(at.node).to_owned();
+        let interface = run.plan.interface(at);
+        let name = interface.name.clone();
+        let wire = run.plan.wire(interface.wire).name.clone();
+        let wanted = match (present, filter) {
+            (false, _) => format!("no member of {group}"),
+            (true, None) => format!("a member of {group}"),
+            (true, Some(filter)) => format!("a member of {group} ({})", explain::filter(filter)),
+        };
+        let knows = known.map_or_else(|| "none".to_owned(), |own| explain::filter(&own));
+        let text = format!("{node} should know {wanted} on {name}; it knows: {knows}");
+        let capture = run.network.capture(interface.wire);
+        judgement.fail(Finding {
+            text: explain::with_capture(text, capture.as_ref()),
+            place: Some(Place { node: Some(node), outgoing: Some(name), wire: Some(wire), ..Place::default() }),
+            capture,
+        });
+    }
+    Ok(judgement)
+}
+
+/// The entry that `entry` looks for.
+#[derive(Debug)]
+pub struct WantedEntry<'a> {
+    /// Whose kernel.
+    pub router: NodeId,
+    /// Source.
+    pub source: IpAddr,
+    /// Group.
+    pub group: IpAddr,
+    /// Its incoming interface.
+    pub incoming: Option<usize>,
+    /// All of its outgoing interfaces, in any order.
+    pub outgoing: Option<&'a [usize]>,
+}
+
+impl WantedEntry<'_> {
+    fn is(&self, entry: &Entry) -> bool {
+        let outgoing = |wanted: &[usize]| {
+            let mut wanted = wanted.to_vec();
+            wanted.sort_unstable();
+            let mut own: Vec<usize> = entry.outgoing.iter().map(|(interface, _)| *interface).collect();
+            own.sort_unstable();
+            own == wanted
+        };
+        entry.source == self.source
+            && entry.group == self.group
+            && self.incoming.is_none_or(|wanted| entry.incoming == Some(wanted))
+            && self.outgoing.is_none_or(outgoing)
+    }
+}
+
+/// A router's kernel has, or has not, an entry.
+pub fn entry<N: Network>(
+    run: &mut Run<'_, N>,
+    wanted: &WantedEntry<'_>,
+    present: bool,
+    within: Duration,
+) -> Result<Judgement, NetworkError> {
+    let began = run.network.now();
+    let held = wait_asking(run, began + within, |network| {
+        Ok(network.entries(wanted.router)?.iter().any(|entry| wanted.is(entry)) == present)
+    })?;
+    let mut judgement = Judgement::default();
+    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
+    if !held {
+        let node = run.plan.node(wanted.router);
+        let interface = |n: usize| node.interfaces.get(n).map_or_else(|| format!("#{n}"), |i| i.name.clone());
+        let incoming = wanted.incoming.map(|n| format!(" from {}", interface(n))).unwrap_or_default();
+        let outgoing = wanted
+            .outgoing
+            .map(|all| format!(" to {}", all.iter().map(|n| interface(*n)).collect::<Vec<_>>().join(", ")))
+            .unwrap_or_default();
+        let should = if present { "should have" } else { "should not have" };
+        let kernel = explain::kernel(run, wanted.router, wanted.source, wanted.group);
+        let text = format!(
+            "{} {should} an entry ({}, {}){incoming}{outgoing}; {kernel}",
+            node.name, wanted.source, wanted.group
+        );
+        let place = Place {
+            node: Some(node.name.clone()),
+            incoming: wanted.incoming.map(interface),
+            outgoing: wanted.outgoing.and_then(|all| all.first()).map(|n| interface(*n)),
+            wire: None,
+        };
+        judgement.fail(Finding { text, place: Some(place), capture: None });
+    }
+    Ok(judgement)
+}
+
+/// A router whose entry is not what the oracle says.
+#[derive(Debug)]
+struct Wrong {
+    router: NodeId,
+    incoming: Option<usize>,
+    /// An interface that is missing (true) or too much.
+    outgoing: Option<(usize, bool)>,
+}
+
+/// Kernel entries of all routers for the stream make the tree that the oracle gives.
+pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) -> Result<Judgement, NetworkError> {
+    let began = run.network.now();
+    let Some(started) = run.started(stream).cloned() else { return Ok(not_started(stream)) };
+    let Some(flow) = run.flow(&started.stream) else {
+        return Ok(Judgement::failed(format!("the sender of {stream} has no address of its group's family")));
+    };
+    if run.records.sent(run.network, stream).is_empty() {
+        let sending = run.wait(began + within, |network, records| Ok(!records.sent(network, stream).is_empty()))?;
+        if !sending {
+            return Ok(Judgement::failed(format!(
+                "no packet of {stream} was sent: that no entry is wrong proves nothing"
+            )));
+        }
+    }
+    let plan = run.plan;
+    let world = run.history.now().clone();
+    let routers: Vec<NodeId> = plan.node_ids().filter(|id| plan.node(*id).is_router() && !world.is_dead(*id)).collect();
+    let mut wrong: Option<Wrong> = None;
+    let mut entries_seen = 0;
+    let held = wait_asking(run, began + within, |network| {
+        entries_seen = 0;
+        for &router in &routers {
+            let entries = network.entries(router)?;
+            let own = of_flow(&entries, flow.source, flow.group);
+            entries_seen += u64::from(own.is_some());
+            wrong = judge(router, own, flow.entries.get(&router));
+            if wrong.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })?;
+    let mut judgement = Judgement::default();
+    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
+    judgement.figures.push(Figure::new("entries", Value::Count(entries_seen)));
+    if let Some(wrong) = wrong.filter(|_| !held) {
+        let (outgoing, missing) = wrong.outgoing.map_or((None, true), |(n, missing)| (Some(n), missing));
+        let incoming = wrong.incoming.or_else(|| flow.entries.get(&wrong.router).map(|e| e.incoming));
+        judgement.fail(explain::router(run, &started.stream, wrong.router, incoming, outgoing, missing));
+    }
+    Ok(judgement)
+}
+
+/// The entry that packets of a source take: its own before the group's.
+fn of_flow(entries: &[Entry], source: IpAddr, group: IpAddr) -> Option<&Entry> {
+    let of_group = || entries.iter().find(|e| e.group == group && e.source.is_unspecified());
+    entries.iter().find(|e| e.group == group && e.source == source).or_else(of_group)
+}
+
+/// What is wrong with a router's entry, if anything.
+fn judge(router: NodeId, own: Option<&Entry>, expected: Option<&ExpectedEntry>) -> Option<Wrong> {
+    let none = Vec::new();
+    let outgoing = own.map_or(&none, |entry| &entry.outgoing);
+    let Some(expected) = expected else {
+        // An entry that sends nowhere is as good as none: it keeps the kernel from asking again.
+        return outgoing.first().map(|(interface, _)| Wrong {
+            router,
+            incoming: own.and_then(|e| e.incoming),
+            outgoing: Some((*interface, false)),
+        });
+    };
+    for (interface, (threshold, certainty)) in &expected.outgoing {
+        let has = outgoing.iter().any(|(own, ttl)| own == interface && ttl.max(&1) == threshold);
+        if *certainty == Certainty::Yes && !has {
+            return Some(Wrong { router, incoming: Some(expected.incoming), outgoing: Some((*interface, true)) });
+        }
+    }
+    if let Some((interface, _)) = outgoing.iter().find(|(interface, _)| !expected.outgoing.contains_key(interface)) {
+        return Some(Wrong { router, incoming: own.and_then(|e| e.incoming), outgoing: Some((*interface, false)) });
+    }
+    let wrong_incoming = own.is_some_and(|e| !e.outgoing.is_empty() && e.incoming != Some(expected.incoming));
+    wrong_incoming.then_some(Wrong { router, incoming: Some(expected.incoming), outgoing: None })
+}

@@ -1,0 +1,305 @@
+//! What must hold all the time: judged when a scenario has ended, by everything that was seen, against what the scenario's own
+//! history permitted at each moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::explain;
+use super::outcome::{Finding, InvariantReport, Place, Verdict};
+use super::runner::Run;
+use crate::network::{Network, Sighting, Time};
+use crate::oracle::{Certainty, Flow, World};
+use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
+use crate::topology::steps::{Invariant, Message, Stream};
+
+/// Findings of one invariant, at most.
+const FINDINGS: usize = 8;
+/// How long after a leave call a socket may still give a packet.
+const SOCKET_GRACE: Duration = Duration::from_millis(100);
+/// A snooping bridge floods until it has heard a querier and given members their time to answer.
+const SNOOPING_GRACE: Duration = Duration::from_millis(1500);
+
+const ALL: [Invariant; 4] =
+    [Invariant::NoDuplicates, Invariant::NoStrayData, Invariant::TtlFalls, Invariant::OnlyMembers];
+
+/// Where a stream was permitted to go, moment by moment.
+struct Permitted {
+    spans: Vec<(Time, Flow)>,
+}
+
+impl Permitted {
+    fn of(plan: &Plan, worlds: &[(Time, World)], stream: &Stream) -> Option<Permitted> {
+        let spans = worlds.iter().map(|(from, world)| Flow::of(plan, world, stream).map(|flow| (*from, flow)));
+        Some(Permitted { spans: spans.collect::<Option<Vec<_>>>()? })
+    }
+
+    fn at(&self, time: Time) -> Option<&Flow> {
+        let n = self.spans.partition_point(|(from, _)| *from <= time);
+        self.spans.get(n.checked_sub(1)?).map(|(_, flow)| flow)
+    }
+}
+
+/// Judges all invariants that the scenario does not switch off.
+pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<InvariantReport> {
+    let worlds = run.history.permitted();
+    let streams: Vec<Stream> = run.streams.iter().map(|s| s.stream.clone()).collect();
+    let mut reports = Vec::new();
+    for invariant in ALL {
+        let mut report = InvariantReport { invariant, verdict: Verdict::Passed, examined: 0, findings: Vec::new() };
+        if without.contains(&invariant) {
+            report.verdict = Verdict::Skipped;
+            reports.push(report);
+            continue;
+        }
+        for stream in &streams {
+            match invariant {
+                Invariant::NoDuplicates => no_duplicates(run, stream, &mut report),
+                Invariant::NoStrayData => no_stray_data(run, stream, &worlds, &mut report),
+                Invariant::TtlFalls => ttl_falls(run, stream, &worlds, &mut report),
+                Invariant::OnlyMembers => only_members(run, stream, &mut report),
+            }
+        }
+        if invariant == Invariant::NoStrayData {
+            no_stray_groups(run, &worlds, &mut report);
+        }
+        if !report.findings.is_empty() {
+            // Something was there that should not have been: what the measuring side lost cannot excuse it.
+            report.verdict = Verdict::Failed;
+        }
+        report.findings.truncate(FINDINGS);
+        reports.push(report);
+    }
+    reports
+}
+
+fn no_duplicates<N: Network>(run: &mut Run<'_, N>, stream: &Stream, report: &mut InvariantReport) {
+    for wire in run.plan.wire_ids() {
+        let mut seen: BTreeMap<(bool, Attachment), Vec<u64>> = BTreeMap::new();
+        for s in run.records.sightings(run.network, &stream.name, wire) {
+            seen.entry((!s.outbound, s.at)).or_default().push(s.sequence);
+            report.examined += 1;
+        }
+        // Senders come first: who sent twice is to blame before who got it twice.
+        for ((inbound, at), mut sequences) in seen {
+            sequences.sort_unstable();
+            let twice: BTreeSet<u64> = sequences.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+            let Some(&first) = twice.first() else { continue };
+            let finding = explain::duplicated(run, stream, at.node, first..first + 1);
+            let direction = if inbound { "into" } else { "out of" };
+            let text = format!(
+                "{} packets of {} went more than once {direction} {}: {}",
+                twice.len(),
+                stream.name,
+                run.plan.name_of(at),
+                finding.text
+            );
+            report.findings.push(Finding { text, ..finding });
+            break;
+        }
+    }
+}
+
+/// When the ports of snooping bridges may be judged.
+fn snooping_from<N: Network>(run: &Run<'_, N>, wire: WireId) -> Option<Time> {
+    if run.plan.wire(wire).kind != (WireKind::Lan { snooping: true }) {
+        return Some(Time::ZERO);
+    }
+    let queries = run.network.control(wire);
+    let first = queries.iter().find(|s| matches!(s.message, Message::IgmpGeneralQuery | Message::IgmpQuery));
+    // The query itself may have passed before the taps were there.
+    Some(first.map_or(run.began, |s| s.time) + SNOOPING_GRACE)
+}
+
+fn no_stray_data<N: Network>(
+    run: &mut Run<'_, N>,
+    stream: &Stream,
+    worlds: &[(Time, World)],
+    report: &mut InvariantReport,
+) {
+    let Some(permitted) = Permitted::of(run.plan, worlds, stream) else { return };
+    let mut strays: BTreeMap<(bool, Attachment), (Sighting, u64)> = BTreeMap::new();
+    for wire in run.plan.wire_ids() {
+        let judged_from = snooping_from(run, wire);
+        for s in run.records.sightings(run.network, &stream.name, wire) {
+            report.examined += 1;
+            let Some(flow) = permitted.at(s.time) else { continue };
+            let passages = if s.outbound { &flow.outbound } else { &flow.inbound };
+            let flooding = !s.outbound && judged_from.is_some_and(|from| s.time < from);
+            if !flooding && passages.get(&s.at).is_none_or(|p| p.certainty == Certainty::No) {
+                let stray = strays.entry((!s.outbound, s.at)).or_insert((*s, 0));
+                stray.1 += 1;
+                if s.time < stray.0.time {
+                    stray.0 = *s;
+                }
+            }
+        }
+    }
+    // Who sent what he should not have sent explains all that got it: ports are to blame only where no sender on the wire is.
+    let senders: BTreeSet<WireId> =
+        strays.keys().filter(|(inbound, _)| !inbound).map(|(_, at)| run.plan.interface(*at).wire).collect();
+    let mut by_time: Vec<(bool, Attachment, Sighting, u64)> =
+        strays.into_iter().map(|((i, at), (s, n))| (i, at, s, n)).collect();
+    by_time.sort_by_key(|(_, at, s, _)| (s.time, *at));
+    for (inbound, at, first, number) in by_time {
+        if inbound && senders.contains(&run.plan.interface(at).wire) {
+            continue;
+        }
+        let flow = permitted.at(first.time);
+        let finding = if inbound {
+            explain::port_of(run, stream, at)
+        } else if run.plan.node(at.node).is_router() {
+            // Passed on from where it should not have been either: its sender is named already.
+            let incoming = came_by(run, stream, at.node, first.sequence);
+            if incoming.is_some_and(|a| flow.is_some_and(|f| !f.inbound.contains_key(&a))) {
+                continue;
+            }
+            explain::router(run, stream, at.node, incoming.map(|a| a.interface), Some(at.interface), false)
+        } else {
+            explain::finding_at_wire(run, at, format!("{} should not send {}", run.plan.name_of(at), stream.name))
+        };
+        report
+            .findings
+            .push(Finding { text: format!("{number} packets of {} astray: {}", stream.name, finding.text), ..finding });
+    }
+}
+
+/// Frames that are no stream's: what routers forward of them must go where it would go by the file.
+fn no_stray_groups<N: Network>(run: &mut Run<'_, N>, worlds: &[(Time, World)], report: &mut InvariantReport) {
+    let everything = worlds.iter().map(|(_, w)| w.clone()).reduce(|a, b| a.merged(&b)).unwrap_or_default();
+    for wire in run.plan.wire_ids() {
+        for count in run.network.group_counts(wire) {
+            let sent_by_router = count.outbound && run.plan.node(count.at.node).is_router();
+            if count.unstamped == 0 || !sent_by_router || report.findings.len() >= FINDINGS {
+                continue;
+            }
+            report.examined += count.unstamped;
+            let Some(origin) = owner_of(run.plan, count.source) else { continue };
+            let stream = Stream {
+                name: format!("frames without a stamp to {}", count.group),
+                from: origin.node,
+                interface: origin.interface,
+                group: count.group,
+                port: 0,
+                rate: 1.0,
+                size: 0,
+                ttl: u8::MAX,
+                count: None,
+                burst: 1,
+            };
+            let Some(flow) = Flow::of(run.plan, &everything, &stream) else { continue };
+            if !flow.outbound.contains_key(&count.at) {
+                let text = format!(
+                    "{} forwarded {} frames of no stream from {} to {}, which nobody there should have",
+                    run.plan.name_of(count.at),
+                    count.unstamped,
+                    count.source,
+                    count.group
+                );
+                report.findings.push(explain::finding_at_wire(run, count.at, text));
+            }
+        }
+    }
+}
+
+fn owner_of(plan: &Plan, address: std::net::IpAddr) -> Option<Attachment> {
+    plan.node_ids().find_map(|node| {
+        let interfaces = &plan.node(node).interfaces;
+        let interface = interfaces.iter().position(|i| i.addresses.iter().any(|a| a.addr() == address))?;
+        Some(Attachment { node, interface })
+    })
+}
+
+fn came_by<N: Network>(run: &mut Run<'_, N>, stream: &Stream, node: NodeId, sequence: u64) -> Option<Attachment> {
+    let wires: Vec<WireId> = run.plan.node(node).interfaces.iter().map(|i| i.wire).collect();
+    let mut first: Option<Sighting> = None;
+    for wire in wires {
+        let here = run.records.sightings(run.network, &stream.name, wire).iter();
+        let here =
+            here.filter(|s| s.at.node == node && !s.outbound && s.sequence == sequence).min_by_key(|s| s.time).copied();
+        first = first.into_iter().chain(here).min_by_key(|s| s.time);
+    }
+    first.map(|s| s.at)
+}
+
+fn ttl_falls<N: Network>(
+    run: &mut Run<'_, N>,
+    stream: &Stream,
+    worlds: &[(Time, World)],
+    report: &mut InvariantReport,
+) {
+    let Some(permitted) = Permitted::of(run.plan, worlds, stream) else { return };
+    let mut wrong: BTreeMap<(bool, Attachment), (Sighting, BTreeSet<u8>)> = BTreeMap::new();
+    for wire in run.plan.wire_ids() {
+        for s in run.records.sightings(run.network, &stream.name, wire) {
+            report.examined += 1;
+            let flow = permitted.at(s.time);
+            let passage = flow.and_then(|f| if s.outbound { f.outbound.get(&s.at) } else { f.inbound.get(&s.at) });
+            // Where it should not be at all, the TTL sent still bounds it.
+            let right = passage.map_or(s.ttl <= stream.ttl, |p| p.ttls.contains(&s.ttl));
+            if !right {
+                let allowed = passage.map_or_else(|| (1..=stream.ttl).collect(), |p| p.ttls.clone());
+                wrong.entry((!s.outbound, s.at)).or_insert((*s, allowed));
+            }
+        }
+    }
+    // The first place on the way is to blame: senders before receivers, earlier before later.
+    let first = wrong.into_iter().min_by_key(|((inbound, _), (s, _))| (s.sequence, *inbound, s.time));
+    if let Some(((_, at), (s, allowed))) = first {
+        let allowed: Vec<String> = allowed.iter().rev().take(4).map(u8::to_string).collect();
+        let direction = if s.outbound { "leaves" } else { "reaches" };
+        let text = format!(
+            "packet {} of {} {direction} {} with TTL {} instead of {}",
+            s.sequence,
+            stream.name,
+            run.plan.name_of(at),
+            s.ttl,
+            allowed.join(" or ")
+        );
+        report.findings.push(explain::finding_at_wire(run, at, text));
+        return;
+    }
+    for host in run.plan.node_ids().filter(|id| !run.plan.node(*id).is_router()) {
+        for arrival in run.records.arrivals(run.network, &stream.name, host) {
+            report.examined += 1;
+            let ttls = permitted.at(arrival.received).and_then(|f| f.receivers.get(&host)).map(|p| &p.ttls);
+            if ttls.is_some_and(|ttls| !ttls.contains(&arrival.ttl)) {
+                let name = run.plan.node(host).name.clone();
+                let text =
+                    format!("{name} received packet {} of {} with TTL {}", arrival.sequence, stream.name, arrival.ttl);
+                report.findings.push(Finding {
+                    place: Some(Place { node: Some(name), ..Place::default() }),
+                    ..Finding::text(text)
+                });
+                break;
+            }
+        }
+    }
+}
+
+fn only_members<N: Network>(run: &mut Run<'_, N>, stream: &Stream, report: &mut InvariantReport) {
+    let Some(source) = run.plan.interface(explain::origin(stream)).address_like(stream.group) else { return };
+    for host in run.plan.node_ids().filter(|id| !run.plan.node(*id).is_router()) {
+        let memberships = run.history.memberships(host, stream.group, source);
+        let was_member =
+            |at: Time| memberships.iter().any(|(from, to)| *from <= at && to.is_none_or(|to| at <= to + SOCKET_GRACE));
+        let mut number = 0;
+        let mut first = None;
+        for arrival in run.records.arrivals(run.network, &stream.name, host) {
+            report.examined += 1;
+            if !was_member(arrival.received) {
+                number += 1;
+                first.get_or_insert(*arrival);
+            }
+        }
+        if let Some(first) = first {
+            let name = run.plan.node(host).name.clone();
+            let text = format!(
+                "{name} received {number} packets of {} that it had not joined for, first number {}",
+                stream.name, first.sequence
+            );
+            report
+                .findings
+                .push(Finding { place: Some(Place { node: Some(name), ..Place::default() }), ..Finding::text(text) });
+        }
+    }
+}

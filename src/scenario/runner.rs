@@ -1,0 +1,472 @@
+//! Takes a scenario through its steps.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::check::{self, Judgement};
+use super::history::History;
+use super::invariants;
+use super::outcome::{Finding, ScenarioReport, StepReport, Verdict, since};
+use super::records::Records;
+use super::summary;
+use crate::network::{Network, NetworkError, Time};
+use crate::oracle::{self, Deadlines, Flow};
+use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
+use crate::topology::steps::{Action, Deadline, Expectation, Scenario, SourceFilter, Stream};
+
+/// How a scenario is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What a busy machine may add to a deadline that a formula gives.
+    pub slack: Duration,
+    /// A check that fails although the runner woke later than this after its deadline is inconclusive.
+    pub late: Duration,
+    /// At most so long may a command of a `run` step take.
+    pub command_limit: Duration,
+    /// How long packets may be under way beside the delays that the file gives to wires.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            slack: oracle::SLACK,
+            late: Duration::from_millis(500),
+            command_limit: Duration::from_secs(60),
+            drain: Duration::from_millis(300),
+        }
+    }
+}
+
+/// A join or leave that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    pub time: Time,
+    pub host: NodeId,
+    pub group: IpAddr,
+}
+
+/// A stream that was started.
+#[derive(Clone, Debug)]
+pub(super) struct Started {
+    pub stream: Stream,
+    pub at: Time,
+    /// When a step stopped it.
+    pub stopped: Option<Time>,
+}
+
+/// A scenario that runs.
+pub(super) struct Run<'a, N: Network> {
+    pub plan: &'a Plan,
+    pub network: &'a mut N,
+    pub options: &'a Options,
+    pub records: Records,
+    pub history: History,
+    /// In the order of their starts, the streams of `scope` steps included.
+    pub streams: Vec<Started>,
+    pub joins: Vec<Call>,
+    pub leaves: Vec<Call>,
+    pub last_fault: Option<Time>,
+    pub last_restart: Option<Time>,
+    pub began: Time,
+    /// How much too late the runner woke from its last wait.
+    pub late_by: Duration,
+}
+
+/// Runs a scenario on a network that is up and ready.
+///
+/// A step that cannot be done ends the scenario there; a check that fails does not, so that its report is whole.
+pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, options: &Options) -> ScenarioReport {
+    let began = network.now();
+    let mut run = Run {
+        plan,
+        network,
+        options,
+        records: Records::default(),
+        history: History::new(began),
+        streams: Vec::new(),
+        joins: Vec::new(),
+        leaves: Vec::new(),
+        last_fault: None,
+        last_restart: None,
+        began,
+        late_by: Duration::ZERO,
+    };
+    let mut steps: Vec<StepReport> = Vec::new();
+    let mut broken = false;
+    for step in &scenario.steps {
+        let start = run.network.now();
+        let judgement = if broken {
+            Judgement { verdict: Verdict::Skipped, ..Judgement::default() }
+        } else {
+            run.late_by = Duration::ZERO;
+            match run.step(&step.action) {
+                Ok(judgement) => run.doubted(judgement),
+                Err(error) => {
+                    broken |= !matches!((&step.action, &error), (Action::Expect(_), NetworkError::Unsupported { .. }));
+                    Judgement::from_error(&error)
+                }
+            }
+        };
+        let took = run.network.now().since(start);
+        steps.push(StepReport {
+            line: step.line,
+            text: step.text.clone(),
+            verdict: judgement.verdict,
+            began: since(began, start),
+            took,
+            figures: judgement.figures,
+            findings: judgement.findings,
+            timeline: judgement.timeline,
+        });
+    }
+    let ended = run.network.now();
+    run.stop_all();
+    let invariants = invariants::judge(&mut run, &scenario.without);
+    let streams = summary::streams(&mut run);
+    let verdicts = steps.iter().map(|s| s.verdict).chain(invariants.iter().map(|i| i.verdict));
+    let verdict = verdicts.filter(|v| *v != Verdict::Skipped).max().unwrap_or_default();
+    ScenarioReport {
+        lab: plan.name.clone(),
+        file: plan.file.clone(),
+        scenario: scenario.name.clone(),
+        verdict,
+        took: ended.since(began),
+        steps,
+        invariants,
+        streams,
+        doubts: run.network.doubts(),
+        captures: plan.wire_ids().filter_map(|wire| run.network.capture(wire)).collect(),
+        logs: Vec::new(),
+    }
+}
+
+impl<N: Network> Run<'_, N> {
+    fn step(&mut self, action: &Action) -> Result<Judgement, NetworkError> {
+        match action {
+            Action::Join { hosts, group, filter } => self.join(hosts, *group, filter)?,
+            Action::Leave { hosts, group } => self.leave(hosts, *group)?,
+            Action::Stream(stream) => self.start(stream)?,
+            Action::Stop { stream } => self.stop(stream)?,
+            Action::Fail(cut) => {
+                let grace = self.silence_grace();
+                let at = self.network.fail(cut)?;
+                self.history.change(at, grace, |world| world.fail(cut));
+                self.last_fault = Some(at);
+            }
+            Action::Restore { wire, end } => {
+                let at = self.network.restore(*wire, *end)?;
+                self.history.change(at, self.options.slack, |world| world.restore(*wire, *end));
+                self.last_restart = Some(at);
+            }
+            Action::Kill { node } => {
+                let at = self.network.kill(*node)?;
+                self.history.change(at, self.options.slack, |world| world.kill(*node));
+                self.history.went_on(at);
+                self.last_fault = Some(at);
+            }
+            Action::Restart { node } => {
+                // Killed first if it runs: from the call on, its entries may be gone and may be back.
+                let before = self.network.now();
+                let at = self.network.restart(*node)?;
+                if !self.history.now().is_dead(*node) {
+                    self.last_fault = Some(before);
+                }
+                self.history.change(before.min(at), self.options.slack, |world| world.restart(*node));
+                self.history.went_on(at);
+                self.last_restart = Some(at);
+            }
+            Action::Pause { node } => {
+                let at = self.network.pause(*node)?;
+                self.history.change(at, self.options.slack, |world| world.pause(*node));
+                self.history.stopped(at);
+                self.last_fault = Some(at);
+            }
+            Action::Resume { node } => {
+                let at = self.network.resume(*node)?;
+                self.history.change(at, self.leave_grace(), |world| world.resume(*node));
+                self.history.went_on(at);
+            }
+            Action::Wait { time } => {
+                let until = self.network.now() + *time;
+                self.pass_until(until)?;
+            }
+            Action::Run { node, command } => {
+                let output = self.network.run(*node, command, self.options.command_limit)?;
+                return Ok(check::command::ended_well(&output));
+            }
+            Action::Expect(expectation) => return self.expect(expectation),
+        }
+        Ok(Judgement::default())
+    }
+
+    fn expect(&mut self, expectation: &Expectation) -> Result<Judgement, NetworkError> {
+        match expectation {
+            Expectation::Delivered { stream, to, within, lasting, loss, duplicates } => {
+                let within = self.deadline(*within, &self.wires_of(to), self.group_of(stream));
+                check::delivery::delivered(self, stream, to, within, *lasting, *loss, *duplicates)
+            }
+            Expectation::NotDelivered { stream, to, lasting } => {
+                check::delivery::not_delivered(self, stream, to, *lasting)
+            }
+            Expectation::Outage { stream, at, below, within } => {
+                let within = self.deadline(*within, &self.wires_of(at), self.group_of(stream));
+                check::latency::outage(self, stream, at, *below, within)
+            }
+            Expectation::JoinLatency { stream, at, below } => {
+                let below = self.deadline(*below, &self.wires_of(at), self.group_of(stream));
+                check::latency::join_latency(self, stream, at, below)
+            }
+            Expectation::LeaveLatency { wire, group, below } => {
+                let below = self.deadline(*below, &[*wire], Some(*group));
+                check::latency::leave_latency(self, *wire, *group, below)
+            }
+            Expectation::Quiet { wire, group, within, lasting } => {
+                let within = self.deadline(*within, &[*wire], *group);
+                check::wire::quiet(self, *wire, *group, within, *lasting)
+            }
+            Expectation::Seen { wire, message, from, group, count, within, since_start } => {
+                let within = self.deadline(*within, &[*wire], *group);
+                let wanted = check::wire::Wanted { message: *message, from: *from, group: *group, count: *count };
+                check::wire::seen(self, *wire, &wanted, within, *since_start)
+            }
+            Expectation::Member { at, group, present, filter, within } => {
+                let within = self.deadline(*within, &[self.plan.interface(*at).wire], Some(*group));
+                check::state::member(self, *at, *group, *present, filter.as_ref(), within)
+            }
+            Expectation::Querier { wire, is, within } => {
+                let within = self.deadline(*within, &[*wire], None);
+                check::wire::querier(self, *wire, *is, within)
+            }
+            Expectation::Tree { stream, within } => {
+                let within = self.deadline(*within, &[], self.group_of(stream));
+                check::state::tree(self, stream, within)
+            }
+            Expectation::Entry { router, source, group, present, incoming, outgoing, within } => {
+                let wires: Vec<WireId> = self.plan.node(*router).interfaces.iter().map(|i| i.wire).collect();
+                let within = self.deadline(*within, &wires, Some(*group));
+                let wanted = check::state::WantedEntry {
+                    router: *router,
+                    source: *source,
+                    group: *group,
+                    incoming: *incoming,
+                    outgoing: outgoing.as_deref(),
+                };
+                check::state::entry(self, &wanted, *present, within)
+            }
+            Expectation::Scope { stream, ttls, reached, within } => {
+                let within = self.deadline(*within, &[], Some(stream.group));
+                check::scope::scope(self, stream, ttls, reached, within)
+            }
+            Expectation::Command { node, command, status, contains, within } => {
+                let within = self.deadline(*within, &[], None);
+                check::command::command(self, *node, command, *status, contains.as_deref(), within)
+            }
+        }
+    }
+
+    fn join(&mut self, hosts: &[NodeId], group: IpAddr, filter: &SourceFilter) -> Result<(), NetworkError> {
+        for &host in hosts {
+            let grace = self.leave_grace();
+            let time = self.network.join(host, group, filter)?;
+            self.history.change(time, grace, |world| world.join(host, group, filter));
+            let call = Call { time, host, group };
+            if oracle::is_nothing(filter) { self.leaves.push(call) } else { self.joins.push(call) }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, hosts: &[NodeId], group: IpAddr) -> Result<(), NetworkError> {
+        for &host in hosts {
+            let grace = self.leave_grace();
+            let time = self.network.leave(host, group)?;
+            self.history.change(time, grace, |world| world.leave(host, group));
+            self.leaves.push(Call { time, host, group });
+        }
+        Ok(())
+    }
+
+    /// Starts a stream and remembers it.
+    pub fn start(&mut self, stream: &Stream) -> Result<(), NetworkError> {
+        let at = self.network.now();
+        self.network.start(stream)?;
+        self.streams.push(Started { stream: stream.clone(), at, stopped: None });
+        Ok(())
+    }
+
+    /// Stops a stream.
+    pub fn stop(&mut self, name: &str) -> Result<(), NetworkError> {
+        self.network.stop(name)?;
+        let now = self.network.now();
+        if let Some(started) = self.streams.iter_mut().rev().find(|s| s.stream.name == name) {
+            started.stopped.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Ends all streams and lets what is under way arrive, before the books are closed. The lab may be gone by now: what it gave
+    /// until then is judged.
+    fn stop_all(&mut self) {
+        let running: Vec<String> =
+            self.streams.iter().filter(|s| s.stopped.is_none()).map(|s| s.stream.name.clone()).collect();
+        for name in running {
+            if self.stop(&name).is_err() {
+                return;
+            }
+        }
+        let until = self.network.now() + self.drain_time().min(Duration::from_secs(2));
+        let _ended = self.pass_until(until);
+    }
+
+    /// Lets time pass.
+    pub fn pass_until(&mut self, until: Time) -> Result<(), NetworkError> {
+        self.wait(until, |_, _| Ok(false)).map(|_| ())
+    }
+
+    /// Waits until `done` holds or the deadline passes; gives whether it held.
+    pub fn wait(
+        &mut self,
+        deadline: Time,
+        mut done: impl FnMut(&mut N, &mut Records) -> Result<bool, NetworkError>,
+    ) -> Result<bool, NetworkError> {
+        let records = &mut self.records;
+        let held = self.network.run_until(deadline, &mut |network| done(network, records))?;
+        if !held {
+            self.late_by = self.late_by.max(self.network.now().since(deadline));
+        }
+        Ok(held)
+    }
+
+    /// The stream of a name, as it was started last.
+    pub fn started(&self, name: &str) -> Option<&Started> {
+        self.streams.iter().rev().find(|s| s.stream.name == name)
+    }
+
+    /// Where a stream goes in the world as it is.
+    pub fn flow(&self, stream: &Stream) -> Option<Flow> {
+        Flow::of(self.plan, self.history.now(), stream)
+    }
+
+    /// How long packets may be under way.
+    pub fn drain_time(&self) -> Duration {
+        let delays = self.plan.wires.iter().map(|wire| wire.impairment.delay + wire.impairment.jitter);
+        self.options.drain + delays.sum::<Duration>()
+    }
+
+    /// The name of a node.
+    pub fn name(&self, node: NodeId) -> &str {
+        &self.plan.node(node).name
+    }
+
+    fn deadline(&self, deadline: Deadline, wires: &[WireId], group: Option<IpAddr>) -> Duration {
+        let world = self.history.now();
+        Deadlines::new(self.plan, world).with_slack(self.options.slack).resolve(deadline, wires, group)
+    }
+
+    fn wires_of(&self, nodes: &[NodeId]) -> Vec<WireId> {
+        nodes.iter().flat_map(|node| &self.plan.node(*node).interfaces).map(|interface| interface.wire).collect()
+    }
+
+    fn group_of(&self, stream: &str) -> Option<IpAddr> {
+        self.started(stream).map(|s| s.stream.group)
+    }
+
+    /// How long routers may go on forwarding to somebody who left.
+    fn leave_grace(&self) -> Duration {
+        let world = self.history.now();
+        let deadlines = Deadlines::new(self.plan, world);
+        let wires = self.plan.wire_ids();
+        let of = |wire| {
+            // Where hosts of an older version are, a group is kept without source lists until they are forgotten (RFC 9776 §7.3.2).
+            let older = |end: &Attachment| {
+                self.plan.node(end.node).host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3))
+            };
+            if self.plan.wire(wire).ends.iter().any(older) {
+                deadlines.group_membership_interval(wire)
+            } else {
+                deadlines.leave(wire, None)
+            }
+        };
+        wires.map(of).max().unwrap_or_default() + self.options.slack
+    }
+
+    /// How long routers may believe in members that they cannot hear any more.
+    fn silence_grace(&self) -> Duration {
+        let world = self.history.now();
+        let deadlines = Deadlines::new(self.plan, world);
+        self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max().unwrap_or_default()
+            + self.options.slack
+    }
+
+    /// Turns a failure that the measuring side may have caused into an inconclusive one.
+    fn doubted(&self, mut judgement: Judgement) -> Judgement {
+        if judgement.verdict != Verdict::Failed || judgement.certain {
+            return judgement;
+        }
+        let mut doubts = self.network.doubts();
+        if self.late_by > self.options.late {
+            doubts.push(format!("the runner woke {} too late", humantime::format_duration(millis(self.late_by))));
+        }
+        if !doubts.is_empty() {
+            judgement.verdict = Verdict::Inconclusive;
+            judgement
+                .findings
+                .extend(doubts.into_iter().map(|doubt| Finding::text(format!("cannot be judged: {doubt}"))));
+        }
+        judgement
+    }
+}
+
+/// A span as people read it: whole milliseconds, below ten of them whole microseconds.
+pub(super) fn millis(span: Duration) -> Duration {
+    if span < Duration::from_millis(10) {
+        Duration::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+    } else {
+        Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The longest that a scenario can take by its own steps, with what starting and stopping may add: who runs it gives up after that.
+pub fn time_limit(plan: &Plan, scenario: &Scenario, options: &Options) -> Duration {
+    let world = oracle::World::new();
+    let deadlines = Deadlines::new(plan, &world).with_slack(options.slack);
+    let span = |deadline: &Deadline| match deadline {
+        Deadline::After(time) => *time,
+        // With every group: the membership interval bounds what a leave may take with IGMPv1 members.
+        formula @ Deadline::Formula(_) => {
+            let interval = plan.wire_ids().map(|w| deadlines.group_membership_interval(w)).max().unwrap_or_default();
+            deadlines.resolve(*formula, &[], None).max(interval + options.slack)
+        }
+    };
+    let mut counted: BTreeMap<usize, Duration> = BTreeMap::new();
+    for (n, step) in scenario.steps.iter().enumerate() {
+        let own = match &step.action {
+            Action::Wait { time } => *time,
+            Action::Run { .. } => options.command_limit,
+            Action::Restart { .. } | Action::Kill { .. } => Duration::from_secs(20),
+            Action::Expect(expectation) => match expectation {
+                Expectation::Delivered { within, lasting, .. } | Expectation::Quiet { within, lasting, .. } => {
+                    span(within) + *lasting
+                }
+                Expectation::NotDelivered { lasting, .. } => *lasting,
+                Expectation::Outage { below, within, .. } => span(within) + *below,
+                Expectation::JoinLatency { below, .. } | Expectation::LeaveLatency { below, .. } => span(below),
+                Expectation::Seen { within, .. }
+                | Expectation::Member { within, .. }
+                | Expectation::Querier { within, .. }
+                | Expectation::Tree { within, .. }
+                | Expectation::Entry { within, .. }
+                | Expectation::Scope { within, .. }
+                | Expectation::Command { within, .. } => span(within),
+            },
+            _ => Duration::ZERO,
+        };
+        // Each step may drain its streams, settle, and wait for a busy machine.
+        counted.insert(n, own + Duration::from_secs(5));
+    }
+    let delays: Duration = plan.wires.iter().map(|w| w.impairment.delay + w.impairment.jitter).sum();
+    counted.values().sum::<Duration>()
+        + delays * u32::try_from(scenario.steps.len()).unwrap_or(u32::MAX)
+        + Duration::from_secs(30)
+}
