@@ -11,7 +11,7 @@ use crate::network::{
     NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId, WireKind};
-use crate::topology::steps::{Cut, SourceFilter, Stream};
+use crate::topology::steps::{Cut, Place, SourceFilter, Stream};
 
 /// Time that a packet takes over a wire.
 const HOP: Duration = Duration::from_micros(20);
@@ -329,11 +329,12 @@ impl Network for Fake {
         Ok(self.now)
     }
 
-    fn run(&mut self, node: NodeId, command: &[String], _limit: Duration) -> Result<CommandOutput, NetworkError> {
+    fn run(&mut self, at: Place, command: &[String], _limit: Duration) -> Result<CommandOutput, NetworkError> {
         match command.first().map(String::as_str) {
             // `plant INTERFACE`: a wrong route, by hand.
             Some("plant") => {
                 let interface = command[1].parse().expect("a number");
+                let Place::Node(node) = at else { panic!("a bridge has no routes") };
                 self.defects.extra.insert(Attachment { node, interface });
                 Ok(CommandOutput { status: 0, stdout: String::new(), stderr: String::new() })
             }

@@ -192,8 +192,8 @@ impl<N: Network> Run<'_, N> {
                 let until = self.network.now() + *time;
                 self.pass_until(until)?;
             }
-            Action::Run { node, command } => {
-                let output = self.network.run(*node, command, self.options.command_limit)?;
+            Action::Run { at, command } => {
+                let output = self.network.run(*at, command, self.options.command_limit)?;
                 return Ok(check::command::ended_well(&output));
             }
             Action::Expect(expectation) => return self.expect(expectation),

@@ -9,7 +9,7 @@ use crate::network::{CommandOutput, ControlSighting, GroupCount, Time};
 use crate::oracle::testing::{Net, all, chain, chain_net, group, only, stream};
 use crate::topology::plan::{Attachment, NodeId, Plan};
 use crate::topology::steps::{
-    Action, Cut, CutKind, Deadline, Expectation, Formula, Invariant, Message, Scenario, Step, Stream,
+    self, Action, Cut, CutKind, Deadline, Expectation, Formula, Invariant, Message, Scenario, Step, Stream,
 };
 
 type Ids = BTreeMap<&'static str, NodeId>;
@@ -201,7 +201,7 @@ fn a_deaf_querier_is_named() {
 fn a_route_planted_by_hand_is_named() {
     let (plan, ids) = chain();
     let mut actions = basic(&plan, &ids);
-    actions.insert(2, Action::Run { node: ids["r2"], command: vec!["plant".into(), "2".into()] });
+    actions.insert(2, Action::Run { at: steps::Place::Node(ids["r2"]), command: vec!["plant".into(), "2".into()] });
     let report = go(&plan, &mut Fake::new(&plan), actions);
     fails(
         &report,
@@ -626,7 +626,7 @@ fn commands_are_tried_until_they_give_what_they_should() {
     // What the network cannot do is no failure of what is tested.
     let report = go(&plan, &mut Fake::new(&plan), vec![check(), Action::Wait { time: ms(1) }]);
     assert_eq!((report.verdict, report.steps[1].verdict), (Verdict::Unsupported, Verdict::Passed));
-    let run = Action::Run { node: ids["r1"], command: vec!["x".into()] };
+    let run = Action::Run { at: steps::Place::Node(ids["r1"]), command: vec!["x".into()] };
     let report = go(&plan, &mut Fake::new(&plan), vec![run, Action::Wait { time: ms(1) }]);
     assert_eq!((report.verdict, report.steps[1].verdict), (Verdict::Unsupported, Verdict::Skipped));
 }

@@ -7,6 +7,7 @@ use crate::network::{CommandOutput, Network, NetworkError};
 use crate::scenario::outcome::{Figure, Finding, Value};
 use crate::scenario::runner::Run;
 use crate::topology::plan::NodeId;
+use crate::topology::steps::Place;
 
 /// How often a command that has not given what it should is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -29,7 +30,7 @@ pub fn command<N: Network>(
     let mut attempts = 0;
     loop {
         let left = deadline.since(run.network.now()).max(AGAIN);
-        let output = run.network.run(node, command, left)?;
+        let output = run.network.run(Place::Node(node), command, left)?;
         attempts += 1;
         let text_found = contains.is_none_or(|text| output.stdout.contains(text) || output.stderr.contains(text));
         let mut judgement = Judgement::default();
