@@ -1,4 +1,4 @@
-//! The shipped topologies, and the schema: both are what users start from.
+//! The shipped topologies, and the schema: both are what users start from. `UPDATE=1` rewrites the schema.
 
 use std::path::{Path, PathBuf};
 
@@ -39,4 +39,15 @@ fn a_plan_survives_its_way_as_json() {
         let json = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<topology::plan::Plan>(&json).unwrap(), plan);
     }
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/topology.schema.json");
+    let current = format!("{:#}\n", topology::schema());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &current).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == current, "run `testbed schema > schema/topology.schema.json`");
 }

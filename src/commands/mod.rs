@@ -57,6 +57,13 @@ impl Failure {
     }
 }
 
+/// Prints a result; a reader that went away (`| head`) is no reason to complain.
+pub fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// What a verb gives. [`Verdict::Status`] is for verbs that pass on another program's exit status.
 pub type Result = std::result::Result<Verdict, Failure>;
 

@@ -20,7 +20,7 @@ pub fn run(args: Args) -> Result {
     let mut outcome = Outcome::Held;
     for file in &args.files {
         match topology::load(file) {
-            Ok(plan) => println!("{}: {}", plan.file, counts(&plan)),
+            Ok(plan) => super::print(&format!("{}: {}\n", plan.file, counts(&plan))),
             Err(faults) => {
                 outcome = Outcome::BadInput;
                 eprint!("{}", faults.render(std::io::stderr().is_terminal()));

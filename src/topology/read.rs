@@ -22,6 +22,8 @@ const NEAREST_LIMIT: usize = 200;
 pub(super) struct Cx {
     faults: Vec<Fault>,
     searches: usize,
+    /// The key whose value is read.
+    key: String,
 }
 
 impl Cx {
@@ -44,6 +46,11 @@ impl Cx {
         }
         self.searches += 1;
         nearest(word, candidates)
+    }
+
+    /// The key whose value is read, as messages say it.
+    pub fn key(&self) -> String {
+        if self.key.is_empty() { "it".into() } else { format!("`{}`", self.key) }
     }
 
     /// Whether there is none.
@@ -278,11 +285,12 @@ pub(super) struct Keys<'a> {
     head: &'a Span,
     entries: BTreeMap<&'a str, (&'a Key, &'a Node)>,
     order: Vec<&'a Key>,
+    missing: Vec<String>,
 }
 
 impl<'a> Keys<'a> {
     pub fn of(node: &'a Node, of: &'static str, cx: &mut Cx) -> Option<Keys<'a>> {
-        let mut keys = Keys { of, head: &node.head, entries: BTreeMap::new(), order: Vec::new() };
+        let mut keys = Keys { of, head: &node.head, entries: BTreeMap::new(), order: Vec::new(), missing: Vec::new() };
         for (key, value) in entries(node, of, cx)? {
             if let Some((first, _)) = keys.entries.get(key.text.as_str()) {
                 let kind = FaultKind::DuplicateKey { key: key.text.clone(), of };
@@ -298,33 +306,41 @@ impl<'a> Keys<'a> {
     /// Reads a key's value; if the key is missing and must not be, that is noted.
     pub fn take<T: Read>(&mut self, key: &str, cx: &mut Cx) -> Option<T> {
         match self.entries.remove(key) {
-            Some((_, node)) => T::read(node, cx),
+            Some((_, node)) => {
+                key.clone_into(&mut cx.key);
+                T::read(node, cx)
+            }
             None => T::absent().or_else(|| {
-                cx.push(self.head, FaultKind::MissingKey { key: key.into(), of: self.of });
+                self.missing.push(key.to_owned());
                 None
             }),
         }
     }
 
-    /// Notes the keys that nobody took.
-    pub fn finish(self, known: &[String], cx: &mut Cx) {
+    /// Notes the keys that nobody took, and those that are missing: not both of one slip of the pen.
+    pub fn finish(mut self, known: &[String], cx: &mut Cx) {
         for key in self.order {
             if self.entries.contains_key(key.text.as_str()) {
-                unknown_key(key, self.of, known, cx);
+                let meant = unknown_key(key, self.of, known, cx);
+                self.missing.retain(|missing| Some(missing) != meant.as_ref());
             }
+        }
+        for key in self.missing {
+            cx.push(self.head, FaultKind::MissingKey { key, of: self.of });
         }
     }
 }
 
-/// Notes an unknown key.
-pub(super) fn unknown_key(key: &Key, of: &'static str, known: &[String], cx: &mut Cx) {
+/// Notes an unknown key, and gives the one that was probably meant.
+pub(super) fn unknown_key(key: &Key, of: &'static str, known: &[String], cx: &mut Cx) -> Option<String> {
     if let Some(instead) = later(&key.text) {
         cx.push(&key.span, FaultKind::Unsupported { word: key.text.clone(), instead });
-        return;
+        return None;
     }
     let near = cx.nearest(&key.text, known.iter().map(String::as_str));
     let kind = FaultKind::UnknownKey { key: key.text.clone(), of, known: known.to_vec() };
-    cx.add(Fault::new(key.span.clone(), kind).nearest(near));
+    cx.add(Fault::new(key.span.clone(), kind).nearest(near.clone()));
+    near
 }
 
 /// Words of the language that later versions will know, and what is there instead.
@@ -437,7 +453,7 @@ macro_rules! one_of {
                         let (first, second_word) = (first.text.clone(), second.text.clone());
                         cx.push(&second.span, FaultKind::KeysExclude { of: $what, first, second: second_word });
                     } else {
-                        read::unknown_key(second, $what, &known(), cx);
+                        let _ = read::unknown_key(second, $what, &known(), cx);
                     }
                 }
                 $(
@@ -445,7 +461,7 @@ macro_rules! one_of {
                         return <$type as read::Read>::read(value, cx).map($name::$variant);
                     }
                 )*
-                read::unknown_key(first, $what, &known(), cx);
+                let _ = read::unknown_key(first, $what, &known(), cx);
                 None
             }
         }
@@ -480,7 +496,9 @@ macro_rules! told_by_key {
                 let Some((key, _)) = told.next() else {
                     // The slip is most likely in the first key.
                     match entries.first() {
-                        Some((key, _)) => read::unknown_key(key, $what, &known, cx),
+                        Some((key, _)) => {
+                            let _ = read::unknown_key(key, $what, &known, cx);
+                        }
                         None => cx.push(&node.head, FaultKind::NoneOfKeys { of: $what, known }),
                     }
                     return None;

@@ -54,7 +54,8 @@ impl<const MIN: i64, const MAX: i64> Read for Int<MIN, MAX> {
         match i64::try_from(number) {
             Ok(number) if (MIN..=MAX).contains(&number) => Some(Int(number)),
             _ => {
-                cx.push(&node.head, out_of_range("it", &number.to_string(), &format!("{MIN} to {MAX}")));
+                let kind = out_of_range(&cx.key(), &number.to_string(), &format!("{MIN} to {MAX}"));
+                cx.push(&node.head, kind);
                 None
             }
         }

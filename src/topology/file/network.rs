@@ -249,7 +249,7 @@ impl Read for CommandLine {
 
 impl JsonSchema for CommandLine {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Command".into()
+        "CommandLine".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({

@@ -61,8 +61,12 @@ impl Resolver<'_> {
         });
         let multicast = multicast_at.map_or(Multicast::Static, |m| m.value);
         let unicast = node.unicast.as_ref().or(defaults.and_then(|d| d.unicast.as_ref()));
-        let igmp = node.igmp.as_ref().map(|igmp| self.igmp(igmp)).unwrap_or_default().or(default_igmp);
-        let limits_at = node.limits.as_ref().map(|l| &l.value).or(defaults.and_then(|d| d.limits.as_ref()));
+        // smcroute has neither IGMP nor limits: defaults for the others are none of its business.
+        let own = daemon != Daemon::Smcroute;
+        let igmp = node.igmp.as_ref().map(|igmp| self.igmp(igmp)).unwrap_or_default();
+        let igmp = if own { igmp.or(default_igmp) } else { igmp };
+        let default_limits = defaults.filter(|_| own).and_then(|d| d.limits.as_ref());
+        let limits_at = node.limits.as_ref().map(|limits| &limits.value).or(default_limits);
         let interfaces = self.plan.node(id).interfaces.len();
         if multicast != Multicast::None && interfaces > VIF_LIMIT {
             let kind = FaultKind::TooManyInterfaces { node: name.value.clone(), count: interfaces, limit: VIF_LIMIT };
@@ -98,6 +102,12 @@ impl Resolver<'_> {
         if multicast == Multicast::Proxy {
             let instead = "smcroute forwards by static routes; router-core can be a proxy";
             self.fault(at, FaultKind::Unsupported { word: "proxy".into(), instead });
+        }
+        for route in node.routes.iter().flat_map(|routes| &routes.value) {
+            if route.to.as_ref().is_none_or(|to| to.0.is_empty()) {
+                let of = "a route of smcroute, which follows no memberships,";
+                self.fault(&route.from.span, FaultKind::MissingKey { key: "to".into(), of });
+            }
         }
         const ONLY: &str = "for router-core only; this router runs smcroute";
         let igmp = node.igmp.as_ref().map(|igmp| ("igmp", igmp.span.clone()));
