@@ -21,6 +21,7 @@ use router_core::forwarding::EntryKey;
 use router_core::router::{
     Datagram, EventKind, Input, InterfaceId, InterfaceState, Output, Router, SourceFilter, UnicastRoute,
 };
+use router_core::show::{Show, Shown};
 use router_core::time::{Span, Time};
 use router_core::wire::igmp::{Message, QueryV3, Record, RecordKind, encode_up, parse};
 
@@ -62,6 +63,8 @@ fn record_kind(word: &str) -> RecordKind {
 ///   `report3 KIND GROUP SOURCE... [, KIND GROUP ...]` or `bytes HEX`
 /// - `data INTERFACE SOURCE GROUP`, `wrong INTERFACE SOURCE GROUP`, `counters SOURCE GROUP PACKETS`
 /// - `route PREFIX INTERFACE`, `shutdown`, `timeout`
+///
+/// Beside inputs there is `show WHAT`, whose output is the answer, a line an item.
 fn input(router: &Router, text: &str) -> Input {
     let words: Vec<&str> = text.split_whitespace().collect();
     let key = |source: &str, group: &str| EntryKey { source: source.parse().unwrap(), group: group.parse().unwrap() };
@@ -261,6 +264,21 @@ fn event_text(kind: &EventKind) -> String {
     }
 }
 
+/// An answer to `show`, a line an item.
+fn answer(shown: &Shown) -> Vec<String> {
+    let serde_json::Value::Object(answer) = serde_json::to_value(shown).unwrap() else { panic!() };
+    answer
+        .into_values()
+        .flat_map(|items| match items {
+            serde_json::Value::Array(items) => items.iter().map(ToString::to_string).collect(),
+            serde_json::Value::Object(counts) => {
+                counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<String>>()
+            }
+            other => vec![other.to_string()],
+        })
+        .collect()
+}
+
 /// Runs a file's steps and gives the file as it should be.
 fn run(text: &str) -> String {
     let (config, steps) = text.split_once("\n---\n").expect("a configuration, ---, steps");
@@ -288,6 +306,13 @@ fn run(text: &str) -> String {
             drain(&mut router, due, &mut written);
         }
         writeln!(written, "{line}").unwrap();
+        if let Some(what) = what.strip_prefix("show ") {
+            let show = Show::ALL.into_iter().find(|show| show.word() == what).unwrap();
+            for line in answer(&router.show(at, show)) {
+                writeln!(written, "  {line}").unwrap();
+            }
+            continue;
+        }
         router.handle(at, input(&router, what));
         drain(&mut router, at, &mut written);
     }

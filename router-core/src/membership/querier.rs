@@ -177,14 +177,11 @@ impl Querier {
     }
 
     fn stop(&mut self) {
-        let was_querier = self.is_querier();
         self.role = Role::Down;
         self.timers.clear();
         self.groups.clear();
         self.dirty.extend(self.published.keys());
-        if was_querier {
-            self.actions.push(Action::Elected { elected: false, querier: None });
-        }
+        self.actions.push(Action::Elected { elected: false, querier: None });
     }
 
     /// When to call [`Querier::timeout`].

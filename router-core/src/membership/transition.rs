@@ -165,3 +165,6 @@ pub fn fast_transition(state: &FilterState, kind: RecordKind, sources: &Sources)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

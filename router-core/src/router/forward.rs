@@ -49,10 +49,12 @@ impl Router {
             return;
         };
         port.counters.drop(DropReason::WrongInterface);
-        if self.config.multicast == Multicast::Proxy && self.table.get(key).is_some() {
-            if let Some(decision) = self.decide(arrival, key) {
-                self.install(now, arrival, decision.entry);
-            }
+        if self.config.multicast == Multicast::Proxy
+            && self.table.get(key).is_some()
+            && let Some(decision) = self.decide(arrival, key)
+            && decision.entry.incoming == arrival
+        {
+            self.install(now, arrival, decision.entry);
         }
     }
 

@@ -104,7 +104,9 @@ impl Querier {
     /// the two RFCs agree where all routers are configured alike.
     fn lower_timers(&mut self, now: Time, group: IpAddr, query: &Query) {
         let variables = self.variables();
-        let deadline = now + query.max_response * u32::from(variables.last_member_query_count);
+        let response =
+            if query.max_response.is_zero() { variables.last_member_query_interval } else { query.max_response };
+        let deadline = now + response * u32::from(variables.last_member_query_count);
         if query.sources.is_empty() {
             self.timers.lower(Timer::Group(group), deadline);
         }

@@ -27,7 +27,11 @@ impl Querier {
                     (RecordKind::IsExclude, BTreeSet::new())
                 }
                 (RecordKind::ToInclude, true) => (RecordKind::ToInclude, BTreeSet::new()),
-                (RecordKind::IsInclude | RecordKind::Allow, true) | (RecordKind::Block, _) => return,
+                (RecordKind::IsInclude | RecordKind::Allow, true) => return,
+                (RecordKind::Block, _) => {
+                    self.counters.drop(DropReason::OlderHost);
+                    return;
+                }
                 (RecordKind::Unknown(_), _) => (record.kind, BTreeSet::new()),
             },
         };

@@ -1,0 +1,146 @@
+//! What is refused, in the words that users see.
+
+use super::*;
+
+fn complaints(text: &str) -> Vec<String> {
+    match Config::from_yaml(text) {
+        Ok(_) => Vec::new(),
+        Err(LoadError::Invalid(errors)) => errors.0.iter().map(ToString::to_string).collect(),
+        Err(LoadError::Yaml(error)) => vec![error.to_string()],
+    }
+}
+
+#[track_caller]
+fn refused(text: &str, complaint: &str) {
+    assert_eq!(complaints(text), [complaint]);
+}
+
+#[test]
+fn a_whole_configuration_passes() {
+    let text = "
+name: r1
+seed: 7
+multicast: static
+igmp: {version: 3, robustness: 2, query-interval: 60s, query-response-interval: 5, fast-leave: false}
+interfaces:
+  - {name: eth0, ttl-threshold: 254, boundary: [239.255.0.0/16, 'ff05::/16']}
+  - name: eth1
+    igmp:
+      version: 2
+      static-joins: [{group: 239.1.1.1}, {group: 232.1.1.1, source: 10.0.0.1}]
+      allowed-groups: [224.0.0.0/4]
+routes:
+  - {group: 239.0.0.0/8, source: 10.0.0.0/8, incoming: eth0, outgoing: [eth1]}
+limits: {groups-per-interface: 10}
+";
+    assert_eq!(complaints(text), Vec::<String>::new());
+    assert_eq!(Config::from_yaml(text).unwrap().limits.sources_per_group, 256);
+}
+
+#[test]
+fn what_serialises_reads_back() {
+    let text =
+        "{name: r1, multicast: proxy, upstream: eth0, interfaces: [{name: eth0}, {name: eth1, igmp: {version: 1}}]}";
+    let config = Config::from_yaml(text).unwrap();
+    assert_eq!(Config::from_yaml(&serde_json::to_string(&config).unwrap()).unwrap(), config);
+}
+
+#[test]
+fn faults_are_named_with_what_would_be_right() {
+    refused("interfaces: [{name: a/b}]", "\"a/b\" is no interface name: 1 to 15 octets without '/', ':' and spaces");
+    refused("interfaces: [{name: eth0}, {name: eth0}]", "interface eth0 is listed twice");
+    refused(
+        "interfaces: [{name: eth0, ttl-threshold: 255}]",
+        "ttl-threshold 255 on eth0 would let nothing through: it is 0 to 254",
+    );
+    refused(
+        "interfaces: [{name: eth0, boundary: [10.0.0.0/8]}]",
+        "10.0.0.0/8 in boundary of eth0 is no prefix of multicast groups",
+    );
+    refused("igmp: {version: 4}", "version 4 in the router is out of range: 1 to 3");
+    refused("igmp: {robustness: 0}", "robustness 0 in the router is out of range: 1 to 7");
+    refused("igmp: {last-member-query-count: 0}", "last-member-query-count 0 in the router is out of range: 1 to 255");
+    refused(
+        "interfaces: [{name: eth0, igmp: {version: 2, query-response-interval: 26s}}]",
+        "query-response-interval 26s in eth0 is out of range: 1ms to 25s 500ms in version 2",
+    );
+    refused(
+        "igmp: {query-interval: 0}",
+        "query-interval 0s in the router is out of range: 1ms to 8h 49m 4s in version 3",
+    );
+    refused(
+        "igmp: {static-joins: [{group: 224.0.0.5}]}",
+        "224.0.0.5 in static-joins of the router is no IPv4 group that is forwarded (224.0.1.0 to 239.255.255.255)",
+    );
+    refused(
+        "igmp: {static-joins: [{group: 232.0.0.5, source: 232.0.0.1}]}",
+        "232.0.0.1 in static-joins of the router is no IPv4 source address",
+    );
+    refused(
+        "igmp: {allowed-groups: [0.0.0.0/0]}",
+        "0.0.0.0/0 in allowed-groups of the router is no prefix of multicast groups",
+    );
+    refused(
+        "{interfaces: [{name: eth0}], routes: [{group: 239.0.0.0/8, incoming: eth0, outgoing: [eth9]}]}",
+        "route for 239.0.0.0/8 names interface \"eth9\", which is not among the interfaces (eth0)",
+    );
+    refused(
+        "{interfaces: [{name: eth0}], routes: [{group: 239.0.0.0/8, incoming: eth0, outgoing: [eth0]}]}",
+        "route for 239.0.0.0/8: eth0 is both incoming and outgoing",
+    );
+    refused(
+        "{interfaces: [{name: a}, {name: b}], routes: [{group: 239.0.0.0/8, incoming: a, outgoing: [b, b]}]}",
+        "route for 239.0.0.0/8: b is outgoing twice",
+    );
+    refused(
+        "{interfaces: [{name: a}], routes: [{group: 239.0.0.0/8, source: '2001:db8::/32', incoming: a}]}",
+        "route for 239.0.0.0/8: its source 2001:db8::/32 is of another address family",
+    );
+    refused("multicast: proxy", "multicast: proxy needs upstream: the interface that leads to the sources");
+    refused(
+        "{multicast: proxy, upstream: eth0}",
+        "upstream names interface \"eth0\", which is not among the interfaces (there are none)",
+    );
+    refused("{upstream: a, interfaces: [{name: a}]}", "upstream a is for multicast: proxy only");
+    refused(
+        "{multicast: proxy, upstream: a, interfaces: [{name: a, igmp: {robustness: 3}}]}",
+        "igmp of a: a proxy is a host on its upstream interface, where static-joins and querier settings have no effect",
+    );
+    refused(
+        "{multicast: proxy, upstream: a, interfaces: [{name: a}], routes: [{group: 239.0.0.0/8, incoming: a}]}",
+        "static routes are for multicast: static; a proxy forwards by membership alone",
+    );
+}
+
+#[test]
+fn a_table_of_33_interfaces_is_too_large() {
+    let interfaces = (0..33).map(|n| Interface { name: format!("eth{n}"), ..Interface::default() }).collect();
+    let config = Config { interfaces, ..Config::default() };
+    assert_eq!(config.check(), Err(ConfigErrors(vec![ConfigError::TooManyInterfaces { count: 33 }])));
+}
+
+#[test]
+fn all_faults_come_at_once() {
+    let text = "{igmp: {version: 9, robustness: 9}, interfaces: [{name: '', ttl-threshold: 255}]}";
+    assert_eq!(complaints(text).len(), 4);
+    assert_eq!(Config::from_yaml(text).unwrap_err().to_string().lines().count(), 4);
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_refused() {
+    assert!(complaints("interfases: []")[0].contains("interfases"));
+    assert_eq!(complaints("interfaces: eth0").len(), 1);
+    assert_eq!(complaints("igmp: {query-interval: soon}").len(), 1);
+}
+
+#[cfg(not(feature = "sabotage"))]
+#[test]
+fn a_deaf_querier_needs_a_daemon_built_for_it() {
+    refused("igmp: {deaf: true}", "deaf in the router: this daemon was built without its sabotage feature");
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_deaf_querier_is_accepted_by_a_daemon_built_for_it() {
+    assert_eq!(complaints("igmp: {deaf: true}"), Vec::<String>::new());
+}
