@@ -4,6 +4,7 @@
 //! [`Time`] on `CLOCK_MONOTONIC`.
 #![forbid(unsafe_code)]
 
+pub mod bulk;
 pub mod clock;
 mod ear;
 mod log;
@@ -11,6 +12,7 @@ mod membership;
 pub mod metrics;
 mod pace;
 mod sender;
+pub mod sequence;
 mod spec;
 pub mod stamp;
 
