@@ -253,7 +253,7 @@ fn each_change_of_a_filter_is_one_report_however_many_sockets_receive() {
     const ALLOW: u8 = 5;
     const BLOCK: u8 = 6;
     let (s, t, u) = ("10.1.0.1", "10.1.0.2", "10.1.0.3");
-    type Record = (u8, &'static [&'static str]);
+    type Record<'a> = (u8, &'a [&'a str]);
     let steps: [(Option<SourceFilter>, &[Record]); 9] = [
         (Some(all()), &[(TO_EXCLUDE, &[])]),
         (Some(exclude(&[s])), &[(BLOCK, &[s])]),

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod doctor;
 pub mod down;
 pub mod exec;
+mod figures;
 pub mod graph;
 pub mod inside;
 pub mod logs;
