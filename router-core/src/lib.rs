@@ -1,8 +1,10 @@
 //! A multicast router: protocol machines without I/O, and the Linux shell that runs them.
 
 pub mod config;
+pub mod control;
 pub mod counters;
 pub mod forwarding;
+pub mod linux;
 pub mod membership;
 pub mod random;
 pub mod rib;

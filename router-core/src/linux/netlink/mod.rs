@@ -1,0 +1,383 @@
+//! The monitor of links, addresses and unicast routes: a dump at the start, then the kernel's own news.
+//!
+//! When news was lost (the socket's buffer ran over), or IPv4 routes vanish without news (the kernel tells nobody of the routes
+//! that go with a link or an address), the monitor dumps again and passes on the differences.
+
+mod message;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, setsockopt, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::router::{Input, InterfaceId, InterfaceState, UnicastRoute};
+use message::Change;
+
+/// Octets of one read. The kernel fits a dump's parts to it; one message of news is at most a few thousand.
+const BUFFER: usize = 16 * 1024;
+/// Wanted size of the queue of news; the kernel caps it.
+const QUEUE: usize = 1024 * 1024;
+/// Dumps that other changes disturb are repeated so often before the last one is taken as it is.
+const TRIES: usize = 4;
+
+/// Watches the kernel's links, addresses and main routing tables.
+#[derive(Debug)]
+pub struct Monitor {
+    news: OwnedFd,
+    known: Known,
+    buffer: Vec<u8>,
+    /// All must be dumped again.
+    lost: bool,
+    /// Routes must be dumped again.
+    routes_doubtful: bool,
+    /// Times that news was lost.
+    overruns: u64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    links: BTreeMap<u32, InterfaceState>,
+    routes: BTreeSet<Route>,
+}
+
+/// A [`UnicastRoute`] in an order: by prefix, metric, next hop, interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Route {
+    prefix: ipnet::IpNet,
+    metric: u32,
+    next_hop: Option<std::net::IpAddr>,
+    interface: u32,
+}
+
+impl From<&UnicastRoute> for Route {
+    fn from(route: &UnicastRoute) -> Route {
+        let UnicastRoute { prefix, next_hop, interface, metric } = *route;
+        Route { prefix, metric, next_hop, interface: interface.0 }
+    }
+}
+
+impl From<Route> for UnicastRoute {
+    fn from(route: Route) -> UnicastRoute {
+        let Route { prefix, metric, next_hop, interface } = route;
+        UnicastRoute { prefix, next_hop, interface: InterfaceId(interface), metric }
+    }
+}
+
+impl Monitor {
+    /// Subscribes; the first [`Monitor::read`] gives everything that is there.
+    ///
+    /// # Errors
+    /// What the kernel says to the socket.
+    pub fn new() -> io::Result<Monitor> {
+        let groups = [
+            libc::RTMGRP_LINK,
+            libc::RTMGRP_IPV4_IFADDR,
+            libc::RTMGRP_IPV6_IFADDR,
+            libc::RTMGRP_IPV4_ROUTE,
+            libc::RTMGRP_IPV6_ROUTE,
+        ];
+        let news = socket::socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            SockProtocol::NetlinkRoute,
+        )?;
+        setsockopt(&news, sockopt::RcvBuf, &QUEUE)?;
+        let groups = groups.iter().fold(0, |all, &group| all | group as u32);
+        socket::bind(news.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        Ok(Monitor {
+            news,
+            known: Known::default(),
+            buffer: vec![0; BUFFER],
+            lost: true,
+            routes_doubtful: false,
+            overruns: 0,
+        })
+    }
+
+    /// Times that news was lost and everything was dumped again.
+    pub fn overruns(&self) -> u64 {
+        self.overruns
+    }
+
+    /// What is known of an interface.
+    pub fn link(&self, index: u32) -> Option<&InterfaceState> {
+        self.known.links.get(&index)
+    }
+
+    /// Whether an address is one of this machine's own (on any interface).
+    pub fn is_own(&self, address: std::net::IpAddr) -> bool {
+        self.known.links.values().any(|link| link.addresses.iter().any(|own| own.addr() == address))
+    }
+
+    /// Reads news, at most `batch` reads of it, and gives what it means for a router.
+    ///
+    /// # Errors
+    /// What the kernel says to a dump. Lost news is no error.
+    pub fn read(&mut self, batch: usize, inputs: &mut Vec<Input>) -> io::Result<()> {
+        for _ in 0..batch {
+            match socket::recv(self.news.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(length) => {
+                    for change in message::parse(&self.buffer[..length]) {
+                        self.routes_doubtful |= self.known.apply(change, inputs);
+                    }
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOBUFS) => {
+                    self.overruns += 1;
+                    self.lost = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.lost {
+            self.resync(inputs)?;
+            (self.lost, self.routes_doubtful) = (false, false);
+        } else if self.routes_doubtful {
+            let routes = dump_routes(&mut self.buffer)?;
+            self.known.take_routes(routes, inputs);
+            self.routes_doubtful = false;
+        }
+        Ok(())
+    }
+
+    fn resync(&mut self, inputs: &mut Vec<Input>) -> io::Result<()> {
+        let mut fresh = Known::default();
+        let mut unused = Vec::new();
+        for kind in [libc::RTM_GETLINK, libc::RTM_GETADDR] {
+            for change in dump(kind, &mut self.buffer)? {
+                fresh.apply(change, &mut unused);
+                unused.clear();
+            }
+        }
+        let routes = dump_routes(&mut self.buffer)?;
+        self.known.take_links(fresh.links, inputs);
+        self.known.take_routes(routes, inputs);
+        Ok(())
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
+    }
+}
+
+impl Known {
+    /// Takes a change in; gives whether IPv4 routes may have changed without further news.
+    fn apply(&mut self, change: Change, inputs: &mut Vec<Input>) -> bool {
+        match change {
+            Change::Link { index, name, admin_up, carrier, mtu } => {
+                let up = admin_up && carrier;
+                let before = self.links.get(&index);
+                let addresses = before.map(|known| known.addresses.clone()).unwrap_or_default();
+                let state = InterfaceState { name, up, mtu, addresses };
+                let turned = before.is_some_and(|known| known.up != up);
+                if before != Some(&state) {
+                    inputs.push(Input::Interface { interface: InterfaceId(index), state: state.clone() });
+                    self.links.insert(index, state);
+                }
+                turned
+            }
+            Change::LinkGone { index } => {
+                if self.links.remove(&index).is_some() {
+                    inputs.push(Input::InterfaceGone { interface: InterfaceId(index) });
+                }
+                true
+            }
+            Change::Address { index, address } => {
+                if let Some(link) = self.links.get_mut(&index)
+                    && !link.addresses.contains(&address)
+                {
+                    link.addresses.push(address);
+                    inputs.push(Input::Interface { interface: InterfaceId(index), state: link.clone() });
+                }
+                false
+            }
+            Change::AddressGone { index, address } => {
+                if let Some(link) = self.links.get_mut(&index)
+                    && let Some(place) = link.addresses.iter().position(|own| *own == address)
+                {
+                    link.addresses.remove(place);
+                    inputs.push(Input::Interface { interface: InterfaceId(index), state: link.clone() });
+                }
+                true
+            }
+            Change::Route { hops, replaces } => {
+                let fresh: BTreeSet<Route> = hops.iter().map(Route::from).collect();
+                if replaces && let Some(first) = fresh.first() {
+                    self.forget_routes(|r| r.prefix == first.prefix && r.metric == first.metric, &fresh, inputs);
+                }
+                for route in fresh {
+                    if self.routes.insert(route) {
+                        inputs.push(Input::RouteAdded(route.into()));
+                    }
+                }
+                false
+            }
+            Change::RouteGone { hops } => {
+                for route in hops.iter().map(Route::from) {
+                    if self.routes.remove(&route) {
+                        inputs.push(Input::RouteRemoved(route.into()));
+                    }
+                }
+                false
+            }
+            Change::Done | Change::Refused(_) | Change::Interrupted => false,
+        }
+    }
+
+    fn take_links(&mut self, fresh: BTreeMap<u32, InterfaceState>, inputs: &mut Vec<Input>) {
+        for index in self.links.keys().filter(|index| !fresh.contains_key(index)) {
+            inputs.push(Input::InterfaceGone { interface: InterfaceId(*index) });
+        }
+        for (index, state) in fresh.iter().filter(|(index, state)| self.links.get(index) != Some(state)) {
+            inputs.push(Input::Interface { interface: InterfaceId(*index), state: state.clone() });
+        }
+        self.links = fresh;
+    }
+
+    fn take_routes(&mut self, fresh: BTreeSet<Route>, inputs: &mut Vec<Input>) {
+        self.forget_routes(|_| true, &fresh, inputs);
+        inputs.extend(fresh.difference(&self.routes).map(|route| Input::RouteAdded((*route).into())));
+        self.routes = fresh;
+    }
+
+    /// Forgets the routes that `which` names, except those to keep.
+    fn forget_routes(&mut self, which: impl Fn(&Route) -> bool, keep: &BTreeSet<Route>, inputs: &mut Vec<Input>) {
+        self.routes.retain(|route| {
+            let stays = !which(route) || keep.contains(route);
+            if !stays {
+                inputs.push(Input::RouteRemoved((*route).into()));
+            }
+            stays
+        });
+    }
+}
+
+fn dump_routes(buffer: &mut [u8]) -> io::Result<BTreeSet<Route>> {
+    let changes = dump(libc::RTM_GETROUTE, buffer)?;
+    let hops = changes.into_iter().filter_map(|change| match change {
+        Change::Route { hops, .. } => Some(hops),
+        _ => None,
+    });
+    Ok(hops.flatten().map(|hop| Route::from(&hop)).collect())
+}
+
+/// Asks for all objects of a kind, on a socket of its own, so that answers and news do not mix.
+fn dump(kind: u16, buffer: &mut [u8]) -> io::Result<Vec<Change>> {
+    let socket =
+        socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(5))?;
+    let mut tries = 0;
+    'again: loop {
+        tries += 1;
+        let request = message::dump_request(kind, tries);
+        socket::sendto(socket.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        let mut changes = Vec::new();
+        let mut disturbed = false;
+        loop {
+            let length = match socket::recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                read => read?,
+            };
+            for change in message::parse(&buffer[..length]) {
+                match change {
+                    Change::Done if disturbed && (tries as usize) < TRIES => continue 'again,
+                    Change::Done => return Ok(changes),
+                    Change::Refused(errno) if errno != 0 => return Err(io::Error::from_raw_os_error(errno)),
+                    Change::Interrupted => disturbed = true,
+                    change => changes.push(change),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, up: bool) -> Change {
+        Change::Link { index, name: format!("eth{index}"), admin_up: true, carrier: up, mtu: 1500 }
+    }
+
+    fn hop(prefix: &str, metric: u32, interface: u32) -> UnicastRoute {
+        UnicastRoute { prefix: prefix.parse().unwrap(), next_hop: None, interface: InterfaceId(interface), metric }
+    }
+
+    fn apply(known: &mut Known, change: Change) -> (Vec<Input>, bool) {
+        let mut inputs = Vec::new();
+        let doubtful = known.apply(change, &mut inputs);
+        (inputs, doubtful)
+    }
+
+    #[test]
+    fn a_changed_carrier_is_news_and_makes_routes_doubtful() {
+        let mut known = Known::default();
+        assert_eq!(apply(&mut known, link(2, true)).0.len(), 1);
+        let address = "10.0.0.1/24".parse().unwrap();
+        assert_eq!(apply(&mut known, Change::Address { index: 2, address }).0.len(), 1);
+        let (inputs, doubtful) = apply(&mut known, link(2, false));
+        let state = InterfaceState { name: "eth2".into(), up: false, mtu: 1500, addresses: vec![address] };
+        assert_eq!(inputs, [Input::Interface { interface: InterfaceId(2), state }]);
+        assert!(doubtful);
+    }
+
+    #[test]
+    fn an_address_that_is_known_is_no_news() {
+        let mut known = Known::default();
+        apply(&mut known, link(2, true));
+        let address = Change::Address { index: 2, address: "10.0.0.1/24".parse().unwrap() };
+        assert_eq!(apply(&mut known, address.clone()).0.len(), 1);
+        assert_eq!(apply(&mut known, address).0, []);
+        let (inputs, doubtful) =
+            apply(&mut known, Change::AddressGone { index: 2, address: "10.0.0.1/24".parse().unwrap() });
+        assert!(inputs.len() == 1 && doubtful);
+    }
+
+    #[test]
+    fn a_replaced_route_takes_the_old_one_away() {
+        let mut known = Known::default();
+        let route = |hops, replaces| Change::Route { hops, replaces };
+        apply(&mut known, route(vec![hop("10.0.0.0/8", 10, 2), hop("10.0.0.0/8", 10, 3)], false));
+        apply(&mut known, route(vec![hop("10.0.0.0/8", 20, 4)], false));
+        let (inputs, _) = apply(&mut known, route(vec![hop("10.0.0.0/8", 10, 3), hop("10.0.0.0/8", 10, 5)], true));
+        assert_eq!(
+            inputs,
+            [Input::RouteRemoved(hop("10.0.0.0/8", 10, 2)), Input::RouteAdded(hop("10.0.0.0/8", 10, 5))]
+        );
+        assert_eq!(known.routes.len(), 3);
+    }
+
+    #[test]
+    fn a_second_dump_gives_only_the_differences() {
+        let mut known = Known::default();
+        for index in [2, 3] {
+            apply(&mut known, link(index, true));
+        }
+        apply(&mut known, Change::Route { hops: vec![hop("10.0.0.0/8", 0, 2)], replaces: false });
+        let mut fresh = Known::default();
+        for index in [3, 4] {
+            apply(&mut fresh, link(index, true));
+        }
+        let mut inputs = Vec::new();
+        known.take_links(fresh.links, &mut inputs);
+        known.take_routes([Route::from(&hop("10.1.0.0/16", 0, 4))].into(), &mut inputs);
+        assert!(matches!(
+            &inputs[..],
+            [
+                Input::InterfaceGone { interface: InterfaceId(2) },
+                Input::Interface { interface: InterfaceId(4), .. },
+                Input::RouteRemoved(_),
+                Input::RouteAdded(_),
+            ]
+        ));
+    }
+}
