@@ -1,6 +1,5 @@
 //! What a scenario gave.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::Time;
 use crate::topology::steps::Invariant;
+use crate::traffic::metrics::Figures;
 
 /// How a step, an invariant or a scenario ended. Ordered: the greatest of several is that of the whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub struct ScenarioReport {
     pub scenario: String,
     /// The worst of all verdicts.
     pub verdict: Verdict,
+    /// Why it could not be run (to its end), if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// How long it took.
     #[serde(rename = "took_ns", with = "nanos")]
     pub took: Duration,
@@ -76,6 +79,8 @@ pub struct StepReport {
     pub line: usize,
     /// The step as a person would say it.
     pub text: String,
+    /// Whether it is an expectation.
+    pub is_check: bool,
     /// How it ended.
     pub verdict: Verdict,
     /// When it began, from the scenario's start.
@@ -176,6 +181,26 @@ pub struct Place {
     pub wire: Option<String>,
 }
 
+impl ScenarioReport {
+    /// The report of a scenario that could not be run.
+    pub fn of_trouble(lab: &str, file: &str, scenario: &str, verdict: Verdict, trouble: String) -> ScenarioReport {
+        ScenarioReport {
+            lab: lab.to_owned(),
+            file: file.to_owned(),
+            scenario: scenario.to_owned(),
+            verdict,
+            trouble: Some(trouble),
+            took: Duration::ZERO,
+            steps: Vec::new(),
+            invariants: Vec::new(),
+            streams: Vec::new(),
+            doubts: Vec::new(),
+            captures: Vec::new(),
+            logs: Vec::new(),
+        }
+    }
+}
+
 impl Finding {
     /// A finding that blames no hop.
     pub fn text(text: impl Into<String>) -> Finding {
@@ -217,31 +242,11 @@ pub struct StreamReport {
 pub struct ReceiverReport {
     /// The host.
     pub host: String,
-    /// Different packets received.
-    pub received: u64,
-    /// Packets missing between the first and the last that were received.
-    pub lost: u64,
-    /// Extra copies.
-    pub duplicated: u64,
-    /// Packets that came after one with a higher number.
-    pub reordered: u64,
-    /// Median latency.
-    #[serde(rename = "latency_p50_ns", with = "nanos_option")]
-    pub latency_p50: Option<Duration>,
-    /// 99th percentile of the latency.
-    #[serde(rename = "latency_p99_ns", with = "nanos_option")]
-    pub latency_p99: Option<Duration>,
-    /// Jitter (RFC 3550 §6.4.1).
-    #[serde(rename = "jitter_ns", with = "nanos_option")]
-    pub jitter: Option<Duration>,
-    /// TTLs that packets arrived with.
-    pub ttls: BTreeSet<u8>,
-    /// Last join call to the first packet after it.
+    /// From the first to the last packet that it received: what was sent before it joined or after it left is not lost.
+    pub figures: Figures,
+    /// Its last join call to the first packet after it.
     #[serde(rename = "join_latency_ns", with = "nanos_option")]
     pub join_latency: Option<Duration>,
-    /// The longest time without a packet between two that were received.
-    #[serde(rename = "longest_gap_ns", with = "nanos_option")]
-    pub longest_gap: Option<Duration>,
 }
 
 /// Time since a start, never negative.

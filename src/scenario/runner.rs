@@ -113,6 +113,7 @@ pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, option
         steps.push(StepReport {
             line: step.line,
             text: step.text.clone(),
+            is_check: matches!(step.action, Action::Expect(_)),
             verdict: judgement.verdict,
             began: since(began, start),
             took,
@@ -132,6 +133,7 @@ pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, option
         file: plan.file.clone(),
         scenario: scenario.name.clone(),
         verdict,
+        trouble: None,
         took: ended.since(began),
         steps,
         invariants,

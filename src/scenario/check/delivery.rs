@@ -1,14 +1,16 @@
 //! `delivered` and `not-delivered`.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Judgement, count};
+use super::Judgement;
 use crate::network::{Network, NetworkError, Time};
 use crate::scenario::explain;
 use crate::scenario::outcome::{Figure, Finding, Value};
 use crate::scenario::runner::Run;
 use crate::topology::plan::NodeId;
+use crate::traffic::metrics::Figures;
 
 /// The packets that were sent within a span of time, both ends included.
 pub fn sent_within(sent: &[Time], from: Time, to: Time) -> Range<u64> {
@@ -90,7 +92,9 @@ pub fn delivered<N: Network>(
         Ok(to.iter().all(|host| {
             let arrivals = records.arrivals(network, stream, *host);
             // Cheap first: most evaluations end here.
-            arrivals.len() as u64 >= whole && count(arrivals, &range).0.len() as u64 == whole
+            let in_range = || arrivals.iter().filter(|a| range.contains(&a.sequence));
+            in_range().count() as u64 >= whole
+                && in_range().map(|a| a.sequence).collect::<BTreeSet<_>>().len() as u64 == whole
         }))
     })?;
 
@@ -98,12 +102,15 @@ pub fn delivered<N: Network>(
     judgement.figures.push(Figure::new("judged", Value::Packets(whole)));
     judgement.figures.push(Figure::new("all receive after", Value::Span(held_at.since(began))));
     for host in to {
-        let (seen, copies) = count(run.records.arrivals(run.network, stream, *host), &range);
-        let lost = whole - seen.len() as u64;
+        let figures = Figures::of_range(range.clone(), run.records.arrivals(run.network, stream, *host));
+        let (lost, copies) = (figures.lost, figures.duplicated);
         let name = run.name(*host).to_owned();
         judgement.figures.push(Figure::at("lost", &name, Value::Packets(lost)));
         if copies > 0 {
             judgement.figures.push(Figure::at("duplicated", &name, Value::Packets(copies)));
+        }
+        if let Some(latency) = figures.latency {
+            judgement.figures.push(Figure::at("latency p99", &name, Value::Span(latency.p99)));
         }
         if lost > loss {
             let mut finding = explain::missing(run, &started.stream, *host, range.clone());
@@ -157,13 +164,15 @@ pub fn not_delivered<N: Network>(
         return Ok(judgement);
     }
     for host in to {
-        let (seen, _) = count(run.records.arrivals(run.network, stream, *host), &range);
-        if let Some(first) = seen.first() {
+        let arrivals = run.records.arrivals(run.network, stream, *host);
+        let received = Figures::of_range(range.clone(), arrivals).received;
+        let first = arrivals.iter().map(|a| a.sequence).find(|sequence| range.contains(sequence));
+        if let Some(first) = first {
             let name = run.name(*host).to_owned();
-            judgement.figures.push(Figure::at("received", &name, Value::Packets(seen.len() as u64)));
-            let mut finding = explain::unwanted(run, &started.stream, *host, *first);
+            judgement.figures.push(Figure::at("received", &name, Value::Packets(received)));
+            let mut finding = explain::unwanted(run, &started.stream, *host, first);
             finding.text =
-                format!("{name} received {} of {} packets: {}", seen.len(), range.end - range.start, finding.text);
+                format!("{name} received {received} of {} packets: {}", range.end - range.start, finding.text);
             judgement.fail_for_certain(finding);
         }
     }

@@ -7,10 +7,8 @@ pub mod scope;
 pub mod state;
 pub mod wire;
 
-use std::collections::BTreeSet;
-
 use super::outcome::{Figure, Finding, Moment, Verdict};
-use crate::network::{Arrival, NetworkError};
+use crate::network::NetworkError;
 
 /// What a check gave.
 #[derive(Debug, Default)]
@@ -54,16 +52,4 @@ impl Judgement {
         self.certain = true;
         self.fail(finding);
     }
-}
-
-/// How many packets of a range of sequence numbers arrived, and how many copies more.
-pub(super) fn count(arrivals: &[Arrival], range: &std::ops::Range<u64>) -> (BTreeSet<u64>, u64) {
-    let mut seen = BTreeSet::new();
-    let mut copies = 0;
-    for arrival in arrivals.iter().filter(|a| range.contains(&a.sequence)) {
-        if !seen.insert(arrival.sequence) {
-            copies += 1;
-        }
-    }
-    (seen, copies)
 }
