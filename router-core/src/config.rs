@@ -81,8 +81,9 @@ pub struct Igmp {
     pub robustness: Option<u8>,
     /// Query Interval (default 125s).
     pub query_interval: Option<Span>,
-    /// Query Response Interval: Max Resp Code of general queries (default 10s). Rounded up to what the wire can say: tenths of a second, with
-    /// four digits of precision above 12.8s. Version 1 has no such field: its hosts take 10s, and so does this, whatever is set.
+    /// Query Response Interval: Max Resp Code of general queries (default 10s). Rounded up to what the wire can say: tenths of a
+    /// second, above 12.8s with four binary digits. Version 1 has no such field, and its hosts take up to 10s: there it counts for this
+    /// router's own timers only.
     pub query_response_interval: Option<Span>,
     /// Startup Query Interval (default a quarter of the query interval).
     pub startup_query_interval: Option<Span>,

@@ -21,10 +21,11 @@ pub fn max_response_limit(version: Version) -> Duration {
     }
 }
 
-/// A response time as a version's queries say it: rounded up, at least a tenth of a second.
+/// A response time as a version's queries say it: rounded up, at least a tenth of a second. Version 1 does not say it, so
+/// that any will do.
 pub fn announced_response(version: Version, time: Duration) -> Duration {
     match version {
-        Version::V1 => V1_MAX_RESPONSE,
+        Version::V1 => time,
         Version::V2 => TENTH * tenths(time).clamp(1, 255),
         Version::V3 => TENTH * u32::from(wire::decode(wire::encode_up(tenths(time).max(1)))),
     }
@@ -154,6 +155,6 @@ mod tests {
         assert_eq!(announced_response(Version::V3, Duration::ZERO), TENTH);
         assert_eq!(announced_response(Version::V3, Duration::from_millis(12_850)), Duration::from_millis(13_600));
         assert_eq!(announced_response(Version::V2, Duration::from_secs(60)), Duration::from_millis(25_500));
-        assert_eq!(announced_response(Version::V1, Duration::from_secs(1)), Duration::from_secs(10));
+        assert_eq!(announced_response(Version::V1, Duration::from_secs(1)), Duration::from_secs(1));
     }
 }

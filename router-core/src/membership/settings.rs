@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::igmp::{V1_MAX_RESPONSE, announced_response};
+use super::igmp::announced_response;
 use super::message::Version;
 use crate::config::{Igmp, StaticJoin};
 
@@ -136,14 +136,10 @@ impl Variables {
         self.last_member_query_interval * u32::from(self.last_member_query_count)
     }
 
-    /// Older Host Present Interval (§8.13) and, for routers, the time that an older querier counts as present (§8.12):
-    /// `RV × QI + QRI`. Version 1 hosts take up to 10 s to answer whatever the query says.
-    pub fn older_version_present_interval(&self, version: Version) -> Duration {
-        let response = match version {
-            Version::V1 => self.query_response_interval.max(V1_MAX_RESPONSE),
-            Version::V2 | Version::V3 => self.query_response_interval,
-        };
-        self.query_interval * u32::from(self.robustness) + response
+    /// Older Host Present Interval (§8.13), and the time that an older querier counts as present, as hosts count it
+    /// (§8.12): `RV × QI + QRI`.
+    pub fn older_version_present_interval(&self) -> Duration {
+        self.group_membership_interval()
     }
 }
 
@@ -158,7 +154,7 @@ mod tests {
         assert_eq!(variables.group_membership_interval(), Duration::from_secs(260));
         assert_eq!(variables.other_querier_present_interval(), Duration::from_secs(255));
         assert_eq!(variables.last_member_query_time(), Duration::from_secs(2));
-        assert_eq!(variables.older_version_present_interval(Version::V2), Duration::from_secs(260));
+        assert_eq!(variables.older_version_present_interval(), Duration::from_secs(260));
         assert_eq!(settings.startup_query_interval, Duration::from_millis(31_250));
         assert_eq!(settings.startup_query_response_interval, Duration::from_millis(100));
     }
@@ -176,6 +172,6 @@ mod tests {
         assert_eq!(settings.last_member_query_interval, Duration::from_millis(100));
         assert_eq!(settings.query_interval, Duration::from_millis(1250));
         let version_1 = Settings::new(&Igmp { version: Some(1), ..igmp }, 1, 1);
-        assert_eq!(version_1.query_response_interval, Duration::from_secs(10));
+        assert_eq!(version_1.query_response_interval, Duration::from_millis(110));
     }
 }

@@ -73,7 +73,7 @@ impl Transition {
     }
 }
 
-/// The row for a state and a record; none for a record of an unknown type, which is ignored (§4.2.13).
+/// The row for a state and a record; none for a record of an unknown type, which is ignored (§4.2.12).
 pub fn transition(state: &FilterState, kind: RecordKind, sources: &Sources) -> Option<Transition> {
     use FilterState::{Exclude, Include};
     use RecordKind::{Allow, Block, IsExclude, IsInclude, ToExclude, ToInclude, Unknown};

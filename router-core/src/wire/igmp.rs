@@ -90,7 +90,7 @@ pub struct Record {
     pub sources: Vec<Ipv4Addr>,
 }
 
-/// Types of group records (RFC 9776 §4.2.13).
+/// Types of group records (RFC 9776 §4.2.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordKind {
     /// `MODE_IS_INCLUDE`, 1.
@@ -105,7 +105,7 @@ pub enum RecordKind {
     Allow,
     /// `BLOCK_OLD_SOURCES`, 6.
     Block,
-    /// Any other: to be ignored by receivers (RFC 9776 §4.2.13).
+    /// Any other: to be ignored by receivers (RFC 9776 §4.2.12).
     Unknown(u8),
 }
 

@@ -60,7 +60,7 @@ impl Querier {
 
     fn hear_older_querier(&mut self, now: Time, source: IpAddr, version: Version) {
         let before = self.version();
-        let interval = self.variables().older_version_present_interval(version);
+        let interval = self.variables().older_version_present_interval();
         self.timers.set(Timer::OlderQuerier(version), now + interval);
         if self.version() != before {
             self.actions.push(Action::OlderQuerier { version, querier: source });

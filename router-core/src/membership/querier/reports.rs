@@ -113,7 +113,7 @@ impl Querier {
         record.last_reporter = Some(from);
         self.groups.insert(group, record);
         if version < Version::V3 {
-            let present = now + variables.older_version_present_interval(version);
+            let present = now + variables.older_version_present_interval();
             self.timers.set(Timer::OlderHost(version, group), present);
         }
         self.dirty.insert(group);
