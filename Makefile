@@ -41,7 +41,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 bench: build
-	$(CARGO) build --release --example floor
+	$(CARGO) build --release --example floor --example blast
 	target/release/testbed bench
 
 fuzz:
