@@ -484,3 +484,7 @@ mod tests {
         assert_eq!(hop_of(&tables, &plan, "r1", "10.0.1.0/24").unwrap().metric, METRIC_MAX);
     }
 }
+
+#[cfg(test)]
+#[path = "spf_property.rs"]
+mod property;
