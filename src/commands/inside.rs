@@ -6,7 +6,12 @@ mod interface;
 mod receive;
 mod send;
 
-use super::Result;
+use std::path::Path;
+
+use super::{Failure, Result, Verdict};
+use crate::lab;
+use crate::routes::agent;
+use crate::topology::plan::Plan;
 
 /// Arguments of `testbed inside`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +23,10 @@ pub struct Args {
 /// What the process is for.
 #[derive(Debug, clap::Subcommand)]
 enum Role {
+    /// The parent of a lab's PID 1; standard input is the life line.
+    Monitor,
+    /// Keeps the routes of a lab.
+    Agent,
     /// Send a stamped stream from this node.
     Send(send::Args),
     /// Receive a group in this node.
@@ -31,9 +40,22 @@ enum Role {
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
     match args.role {
+        Role::Monitor => Ok(Verdict::Status(lab::monitor())),
+        Role::Agent => match agent::run(&plan()?) {
+            Ok(never) => match never {},
+            Err(error) => Err(Failure::machine(format!("route agent: {error}"))),
+        },
         Role::Send(args) => send::run(&args),
         Role::Receive(args) => receive::run(&args),
         Role::BulkSend(args) => bulk::send(&args),
         Role::BulkReceive(args) => bulk::receive(&args),
     }
+}
+
+/// The plan of the lab that this process runs in.
+fn plan() -> std::result::Result<Plan, Failure> {
+    let path = Path::new(lab::INSIDE).join(lab::file::PLAN);
+    let cannot = |error: &dyn std::fmt::Display| Failure::machine(format!("cannot read {}: {error}", path.display()));
+    let text = std::fs::read(&path).map_err(|error| cannot(&error))?;
+    serde_json::from_slice(&text).map_err(|error| cannot(&error))
 }

@@ -11,6 +11,7 @@ pub mod exec;
 mod figures;
 pub mod graph;
 pub mod inside;
+pub mod labs;
 pub mod logs;
 pub mod ps;
 pub mod receive;

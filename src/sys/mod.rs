@@ -1,5 +1,9 @@
-//! The unsafe corner: forks, ptys, namespaces, packet sockets.
+//! The unsafe corner: forks, descriptors that travel, terminals, namespaces, packet sockets.
 
+pub mod files;
 pub mod netns;
 pub mod packet;
+pub mod pass;
+pub mod process;
+pub mod terminal;
 pub mod udp;

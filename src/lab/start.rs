@@ -1,0 +1,174 @@
+//! Starting a lab.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Command, Stdio};
+
+use super::client::{Lab, LabError, io_error};
+use super::file;
+use super::protocol::{Failure, Fault, Order, Progress, Report, Start, receive, send};
+use super::state::Base;
+use super::turn::{Purpose, Turn};
+use crate::sys::pass;
+use crate::topology::plan::Plan;
+
+/// How a lab is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Its name, if not the plan's: labs of one plan side by side need one each.
+    pub name: Option<String>,
+    /// Only namespaces, links and addresses: no routes and no daemons.
+    pub bare: bool,
+}
+
+/// A lab that this process keeps: when this is dropped or the process ends, so does the lab.
+#[derive(Debug)]
+pub struct RunningLab {
+    lab: Lab,
+    life: Option<OwnedFd>,
+    monitor: Child,
+}
+
+/// Builds a lab from a plan, and gives it when everything in it is ready. `progress` is told how far it is.
+///
+/// # Errors
+/// [`LabError`]; then nothing is left of the lab.
+pub fn start(
+    base: &Base,
+    plan: &Plan,
+    options: &Options,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<RunningLab, LabError> {
+    let name = options.name.as_deref().unwrap_or(&plan.name);
+    base.sweep()?;
+    let claim = base.claim(name)?;
+    // Without a monitor that removes it, this process does.
+    let unclaim = |error: LabError| {
+        let _ = base.remove(name);
+        error
+    };
+    let prepared = (|| {
+        let path = claim.path.join(file::PLAN);
+        write_private(&path, &serde_json::to_vec(plan).map_err(|error| io_error("write the plan")(error.into()))?)
+            .map_err(io_error(format!("write {}", path.display())))?;
+        let turns = base.turns()?;
+        let turn = Turn::take(&turns, Purpose::Build, &mut || progress(&Progress::Waiting));
+        Ok((turns, turn.map_err(io_error("wait for the turn to build"))?))
+    })();
+    let (turns, turn) = prepared.map_err(unclaim)?;
+    let (monitor, life) = spawn_monitor(&claim.path).map_err(unclaim)?;
+    let mut running = RunningLab { lab: Lab::named(base, name), life: Some(life), monitor };
+    let order = Order::Start(Start { name: name.to_owned(), base: base.path().to_owned(), turns, bare: options.bare });
+    let told = match &running.life {
+        Some(life) => send(life, &order, &[claim.lock.as_fd(), turn.as_fd()]),
+        None => Ok(()),
+    };
+    if let Err(error) = told {
+        let _ = running.monitor.wait();
+        return Err(unclaim(io_error("speak to the lab's monitor")(error)));
+    }
+    drop((claim.lock, turn));
+    running.await_ready(progress)?;
+    Ok(running)
+}
+
+fn spawn_monitor(state: &std::path::Path) -> Result<(Child, OwnedFd), LabError> {
+    let path = state.join(file::LOGS).join(file::LAB_LOG);
+    let log = File::options().append(true).create(true).mode(0o600).open(&path);
+    let log = log.map_err(io_error(format!("open {}", path.display())))?;
+    let (life, far) = pass::pair().map_err(io_error("make a life line"))?;
+    let errors = log.try_clone().map_err(io_error("copy a descriptor"))?;
+    let monitor = Command::new("/proc/self/exe")
+        .args(["inside", "monitor"])
+        .stdin(Stdio::from(far))
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+        .map_err(io_error("start the lab's monitor"))?;
+    Ok((monitor, life))
+}
+
+fn write_private(path: &std::path::Path, octets: &[u8]) -> io::Result<()> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(octets)
+}
+
+impl RunningLab {
+    fn await_ready(&mut self, progress: &mut dyn FnMut(&Progress)) -> Result<(), LabError> {
+        let log = self.lab.directory().join(file::LOGS).join(file::LAB_LOG);
+        // Opened now: if the lab fails, its directory goes.
+        let mut log = File::open(log).ok();
+        loop {
+            let Some(life) = &self.life else { return Err(LabError::Gone(self.lab.name().to_owned())) };
+            match receive::<Report>(life) {
+                Ok(Some((Report::Progress(step), _))) => progress(&step),
+                Ok(Some((Report::Ready, _))) => return Ok(()),
+                Ok(Some((Report::Failed(failure), _))) => {
+                    // Nothing is left of the lab once the monitor has ended.
+                    let _ = self.monitor.wait();
+                    return Err(failure.into());
+                }
+                Ok(None) => {
+                    let _ = self.monitor.wait();
+                    let mut text = String::new();
+                    if let Some(log) = &mut log {
+                        let _ = log.take(64 * 1024).read_to_string(&mut text);
+                    }
+                    let message = format!("the lab {} ended while it was built\n{}", self.lab.name(), text.trim_end());
+                    return Err(Failure { kind: Fault::Machine, message }.into());
+                }
+                Err(error) => return Err(io_error("hear the lab's supervisor")(error)),
+            }
+        }
+    }
+
+    /// The lab.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// Lets the lab live on when this process ends.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if the lab cannot be told.
+    pub fn detach(mut self) -> Result<Lab, LabError> {
+        if let Some(life) = &self.life {
+            send(life, &Order::Detach, &[]).map_err(io_error("detach from the lab"))?;
+        }
+        // The supervisor reads the order before it sees the end.
+        self.life = None;
+        Ok(self.lab.clone())
+    }
+
+    /// Ends the lab in its turn (see [`Lab::down`]) and waits until nothing is left of it.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn down(mut self, waiting: &mut dyn FnMut()) -> Result<(), LabError> {
+        let result = self.lab.down(waiting);
+        self.end();
+        result
+    }
+
+    fn end(&mut self) {
+        if self.life.take().is_some() {
+            // It ends by itself, at the latest when it sees the closed life line.
+            let _ = self.monitor.wait();
+        }
+    }
+}
+
+/// Readable when the lab ends.
+impl RunningLab {
+    /// A descriptor that becomes readable when the lab has ended; none after [`RunningLab::detach`].
+    pub fn life(&self) -> Option<BorrowedFd<'_>> {
+        self.life.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl Drop for RunningLab {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
