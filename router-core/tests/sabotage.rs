@@ -10,12 +10,8 @@ use router_core::wire::igmp::Message;
 fn a_deaf_querier_asks_and_hears_nobody() {
     let config = Config::from_yaml("interfaces: [{name: eth0, igmp: {deaf: true}}]").unwrap();
     let mut router = Router::new(config);
-    let state = InterfaceState {
-        name: "eth0".into(),
-        up: true,
-        mtu: 1500,
-        addresses: vec!["10.0.0.1/24".parse().unwrap()],
-    };
+    let state =
+        InterfaceState { name: "eth0".into(), up: true, mtu: 1500, addresses: vec!["10.0.0.1/24".parse().unwrap()] };
     router.handle(Time::ZERO, Input::Interface { interface: InterfaceId(1), state });
     let datagram = Datagram {
         source: "10.0.0.2".parse().unwrap(),
