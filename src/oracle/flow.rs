@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 
+use super::deadlines::querier;
 use super::membership::{Certainty, accepts, runs_igmp, wanted};
 use super::world::World;
-use crate::topology::plan::{Attachment, Daemon, Multicast, NodeId, Plan, StaticRoute, WireId, WireKind};
+use crate::topology::plan::{Attachment, Daemon, Interface, Multicast, NodeId, Plan, StaticRoute, WireId, WireKind};
 use crate::topology::steps::Stream;
 
 /// Packets at an interface.
@@ -236,7 +237,7 @@ impl Walk<'_> {
         }
         if self.plan.node(end.node).is_router() {
             // A bridge knows a router by its queries, and only the elected one sends them.
-            return if super::querier(self.plan, self.world, self.plan.interface(end).wire) == Some(end.node) {
+            return if querier(self.plan, self.world, self.plan.interface(end).wire) == Some(end.node) {
                 Certainty::Yes
             } else {
                 Certainty::Maybe
@@ -322,30 +323,35 @@ impl Walk<'_> {
         if self.plan.interface(at).is_boundary_for(self.flow.group) {
             return Err(Why::Boundary);
         }
-        let route = longest_match(&router.routes, self.flow.source, self.flow.group);
-        let always: &[usize] = match (route, router.multicast) {
-            (Some(route), _) if route.incoming != at.interface => return Err(Why::WrongIncoming(route.incoming)),
-            (Some(route), _) => &route.outgoing,
-            // What comes from below always goes up (RFC 4605 §4.3).
-            (None, Multicast::Proxy) => router.upstream.as_slice(),
-            (None, _) => return Err(Why::NoRoute),
+        let proxy = router.multicast == Multicast::Proxy;
+        let always: &[usize] = if proxy {
+            // A source on one of its links is believed there alone; what comes from below always goes up (RFC 4605 §4.2).
+            let on_link = |i: &Interface| i.addresses.iter().any(|a| a.contains(&self.flow.source));
+            match node.interfaces.iter().position(on_link) {
+                Some(link) if link != at.interface => return Err(Why::WrongIncoming(link)),
+                _ => router.upstream.as_slice(),
+            }
+        } else {
+            match longest_match(&router.routes, self.flow.source, self.flow.group) {
+                Some(route) if route.incoming != at.interface => return Err(Why::WrongIncoming(route.incoming)),
+                Some(route) => &route.outgoing,
+                None => return Err(Why::NoRoute),
+            }
         };
         let wish = |interface| {
             if always.contains(&interface) {
                 return Certainty::Yes;
             }
             let here = Attachment { node: at.node, interface };
-            match router.daemon {
-                Daemon::Smcroute => Certainty::No,
-                Daemon::RouterCore | Daemon::Exec(_)
-                    if router.multicast == Multicast::Proxy && router.upstream == Some(interface) =>
-                {
-                    Certainty::No
-                }
-                Daemon::RouterCore | Daemon::Exec(_) => {
-                    wanted(self.plan, self.world, here, self.flow.source, self.flow.group)
-                }
+            if router.daemon == Daemon::Smcroute || (proxy && router.upstream == Some(interface)) {
+                return Certainty::No;
             }
+            // Of several proxies on a link, only its querier forwards (RFC 4605 §4.2).
+            let wire = self.plan.interface(here).wire;
+            if proxy && querier(self.plan, self.world, wire).is_some_and(|elected| elected != at.node) {
+                return Certainty::No;
+            }
+            wanted(self.plan, self.world, here, self.flow.source, self.flow.group)
         };
         Ok((0..node.interfaces.len()).map(|interface| (interface, wish(interface))).collect())
     }
@@ -498,6 +504,27 @@ mod tests {
         let from_a = flow(&plan, &world, &stream("a", a, 16));
         assert_eq!(from_a.entries[&p].outgoing.keys().copied().collect::<Vec<_>>(), [0, 2]);
         assert_eq!(from_a.reaches(b), Certainty::Yes);
+    }
+
+    #[test]
+    fn of_two_proxies_on_a_lan_the_querier_forwards() {
+        let mut net = Net::new();
+        let (src, p1, p2, h) = (net.host("src"), net.router("p1"), net.router("p2"), net.host("h"));
+        net.lan("top", &[src, p1, p2]);
+        net.lan("bottom", &[p1, p2, h]);
+        net.proxy(p1, 0);
+        net.proxy(p2, 0);
+        let plan = net.plan();
+        let mut world = World::new();
+        world.join(h, group(), &all());
+        let news = stream("news", src, 16);
+        let senders = |world: &World| {
+            let flow = flow(&plan, world, &news);
+            flow.receivers.get(&h).map(|p| p.via.iter().map(|at| at.node).collect::<Vec<_>>()).unwrap_or_default()
+        };
+        assert_eq!(senders(&world), [p1]);
+        world.kill(p1);
+        assert_eq!(senders(&world), [p2]);
     }
 
     #[test]

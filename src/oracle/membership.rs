@@ -144,8 +144,11 @@ fn proxied(
     {
         return Certainty::No;
     }
+    if node.interfaces[upstream.interface].is_boundary_for(group) {
+        return Certainty::No;
+    }
     (0..node.interfaces.len())
-        .filter(|&interface| interface != upstream.interface)
+        .filter(|&interface| interface != upstream.interface && !node.interfaces[interface].is_boundary_for(group))
         .map(|interface| {
             wanted_guarded(plan, world, Attachment { node: upstream.node, interface }, source, group, asked)
         })

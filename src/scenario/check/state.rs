@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Judgement;
 use super::delivery::not_started;
 use crate::network::{Entry, Network, NetworkError, Time};
-use crate::oracle::{Certainty, ExpectedEntry};
+use crate::oracle::{Certainty, Flow};
 use crate::scenario::explain;
 use crate::scenario::outcome::{Figure, Finding, Place, Value};
 use crate::scenario::runner::Run;
@@ -181,7 +181,7 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
             let entries = network.entries(router)?;
             let own = of_flow(&entries, flow.source, flow.group);
             entries_seen += u64::from(own.is_some());
-            wrong = judge(router, own, flow.entries.get(&router));
+            wrong = judge(router, own, &flow);
             if wrong.is_some() {
                 return Ok(false);
             }
@@ -206,16 +206,16 @@ fn of_flow(entries: &[Entry], source: IpAddr, group: IpAddr) -> Option<&Entry> {
 }
 
 /// What is wrong with a router's entry, if anything.
-fn judge(router: NodeId, own: Option<&Entry>, expected: Option<&ExpectedEntry>) -> Option<Wrong> {
+fn judge(router: NodeId, own: Option<&Entry>, flow: &Flow) -> Option<Wrong> {
     let none = Vec::new();
     let outgoing = own.map_or(&none, |entry| &entry.outgoing);
-    let Some(expected) = expected else {
-        // An entry that sends nowhere is as good as none: it keeps the kernel from asking again.
-        return outgoing.first().map(|(interface, _)| Wrong {
-            router,
-            incoming: own.and_then(|e| e.incoming),
-            outgoing: Some((*interface, false)),
-        });
+    let Some(expected) = flow.entries.get(&router) else {
+        // An entry that sends nowhere is as good as none: it keeps the kernel from asking again. So is one for packets that come in
+        // where none do.
+        let interface = own?.incoming?;
+        let takes = flow.inbound.contains_key(&Attachment { node: router, interface });
+        let first = outgoing.first().filter(|_| takes);
+        return first.map(|(out, _)| Wrong { router, incoming: Some(interface), outgoing: Some((*out, false)) });
     };
     for (interface, (threshold, certainty)) in &expected.outgoing {
         let has = outgoing.iter().any(|(own, ttl)| own == interface && ttl.max(&1) == threshold);
