@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use testbed::topology;
 
 fn shipped() -> Vec<PathBuf> {
@@ -50,4 +51,67 @@ fn the_committed_schema_is_current() {
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(committed == current, "run `testbed schema > schema/topology.schema.json`");
+}
+
+/// As much of JSON schema as ours needs.
+fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        let target = root.pointer(reference.trim_start_matches('#')).expect("a reference to nowhere");
+        return fits(root, target, value);
+    }
+    let list = |key: &str| schema.get(key).and_then(Value::as_array);
+    let is = |kind: &Value| match kind.as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        kind => panic!("the schema has the type {kind}"),
+    };
+    let typed = match schema.get("type") {
+        None => true,
+        Some(Value::Array(kinds)) => kinds.iter().any(is),
+        Some(kind) => is(kind),
+    };
+    let number = |key: &str| schema.get(key).and_then(Value::as_f64);
+    let in_range = value.as_f64().is_none_or(|n| {
+        number("minimum").is_none_or(|least| least <= n) && number("maximum").is_none_or(|most| n <= most)
+    });
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let members = value.as_object().is_none_or(|map| {
+        let known = |key: &str| properties.and_then(|properties| properties.get(key));
+        list("required").into_iter().flatten().all(|key| map.contains_key(key.as_str().unwrap()))
+            && map.iter().all(|(key, value)| match (known(key), schema.get("additionalProperties")) {
+                (Some(inner), _) => fits(root, inner, value),
+                (None, Some(Value::Bool(allowed))) => *allowed,
+                (None, Some(inner)) => fits(root, inner, value),
+                (None, None) => true,
+            })
+    });
+    let items = match (value.as_array(), schema.get("items")) {
+        (Some(items), Some(inner)) => items.iter().all(|item| fits(root, inner, item)),
+        _ => true,
+    };
+    typed
+        && in_range
+        && members
+        && items
+        && list("enum").is_none_or(|words| words.contains(value))
+        && schema.get("const").is_none_or(|word| word == value)
+        && list("anyOf").is_none_or(|choices| choices.iter().any(|choice| fits(root, choice, value)))
+        && list("oneOf").is_none_or(|choices| choices.iter().filter(|choice| fits(root, choice, value)).count() == 1)
+}
+
+#[test]
+fn the_shipped_topologies_fit_the_schema() {
+    let schema = topology::schema();
+    for file in shipped() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let value: Value = serde_yaml::from_str(&text).unwrap();
+        assert!(fits(&schema, &schema, &value), "{}", file.display());
+        let mut wrong = value.clone();
+        wrong["nodes"]["src"]["knd"] = "host".into();
+        assert!(!fits(&schema, &schema, &wrong), "the schema takes anything");
+    }
 }

@@ -140,7 +140,7 @@ pub enum FaultKind {
         only: &'static str,
     },
     /// A value of another shape.
-    #[error("{found} stands where {expected} is expected")]
+    #[error("expected {expected}, found {found}")]
     WrongType {
         /// What is expected.
         expected: String,
@@ -256,6 +256,14 @@ pub enum FaultKind {
         node: String,
         /// The wire.
         wire: String,
+    },
+    /// A node that shares no wire with another.
+    #[error("`{node}` and `{other}` share no wire")]
+    NotNeighbours {
+        /// The node.
+        node: String,
+        /// The other.
+        other: String,
     },
     /// A node without any interface.
     #[error("`{node}` is attached to nothing")]
@@ -475,9 +483,6 @@ impl FaultKind {
             FaultKind::Ambiguous { .. } => "name one of them".into(),
             FaultKind::LinkedToItself { .. } => "a link joins two nodes".into(),
             FaultKind::DuplicateName { what: "wire", .. } => "give one of them another `name`".into(),
-            FaultKind::NotAnInterfaceAddress { .. } => {
-                "an address and its prefix length, for example 10.1.0.1/24".into()
-            }
             FaultKind::Tag { .. } => "take it away".into(),
             _ => return None,
         };

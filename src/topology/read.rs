@@ -224,15 +224,9 @@ pub(super) trait Named {
 #[derive(Clone, Debug)]
 pub(super) struct Names<T>(pub Vec<(At<String>, Option<T>)>);
 
-impl<T> Default for Names<T> {
-    fn default() -> Self {
-        Names(Vec::new())
-    }
-}
-
 impl<T: Read + Named> Read for Names<T> {
     fn read(node: &Node, cx: &mut Cx) -> Option<Self> {
-        let entries = entries(node, "a mapping of names", cx)?;
+        let entries = entries(node, "names", cx)?;
         let mut seen: BTreeMap<&str, &Span> = BTreeMap::new();
         let mut names = Vec::new();
         for (key, value) in entries {
@@ -248,9 +242,6 @@ impl<T: Read + Named> Read for Names<T> {
             names.push((name, T::read(value, cx)));
         }
         Some(Names(names))
-    }
-    fn absent() -> Option<Self> {
-        Some(Names::default())
     }
 }
 
@@ -268,12 +259,12 @@ impl<T: JsonSchema> JsonSchema for Names<T> {
 }
 
 /// The entries of a mapping; nothing at all counts as an empty one.
-pub(super) fn entries<'a>(node: &'a Node, expected: &str, cx: &mut Cx) -> Option<&'a [(Key, Rc<Node>)]> {
+pub(super) fn entries<'a>(node: &'a Node, what: &str, cx: &mut Cx) -> Option<&'a [(Key, Rc<Node>)]> {
     match &node.value {
         Value::Map(entries) => Some(entries),
         _ if node.is_null() => Some(&[]),
         _ => {
-            cx.wrong_type(node, expected);
+            cx.wrong_type(node, &format!("a mapping for {what}"));
             None
         }
     }
@@ -436,6 +427,14 @@ macro_rules! one_of {
             $( $(#[$variant_meta])* $variant($type), )*
         }
 
+        impl $name {
+            /// The keys that may stand there.
+            #[allow(dead_code, reason = "not every such mapping is asked")]
+            pub fn known() -> Vec<String> {
+                vec![$( $crate::topology::read::kebab(stringify!($variant)) ),*]
+            }
+        }
+
         impl $crate::topology::read::Read for $name {
             fn read(
                 node: &$crate::topology::tree::Node,
@@ -443,17 +442,16 @@ macro_rules! one_of {
             ) -> Option<Self> {
                 use $crate::topology::{fault::FaultKind, read};
                 let entries = read::entries(node, $what, cx)?;
-                let known = || vec![$( read::kebab(stringify!($variant)) ),*];
                 let Some((first, value)) = entries.first() else {
-                    cx.push(&node.head, FaultKind::NoneOfKeys { of: $what, known: known() });
+                    cx.push(&node.head, FaultKind::NoneOfKeys { of: $what, known: Self::known() });
                     return None;
                 };
                 for (second, _) in &entries[1..] {
-                    if known().contains(&second.text) {
+                    if Self::known().contains(&second.text) {
                         let (first, second_word) = (first.text.clone(), second.text.clone());
                         cx.push(&second.span, FaultKind::KeysExclude { of: $what, first, second: second_word });
                     } else {
-                        let _ = read::unknown_key(second, $what, &known(), cx);
+                        let _ = read::unknown_key(second, $what, &Self::known(), cx);
                     }
                 }
                 $(
@@ -461,7 +459,7 @@ macro_rules! one_of {
                         return <$type as read::Read>::read(value, cx).map($name::$variant);
                     }
                 )*
-                let _ = read::unknown_key(first, $what, &known(), cx);
+                let _ = read::unknown_key(first, $what, &Self::known(), cx);
                 None
             }
         }

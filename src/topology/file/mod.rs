@@ -29,7 +29,7 @@ keys! {
         /// Links between two nodes.
         pub links: Option<Try<Vec<Try<Link>>>>,
         /// LANs: switches with any number of nodes.
-        pub lans: Names<Lan>,
+        pub lans: Option<Names<Lan>>,
         /// What is played on the network.
         pub scenarios: Option<Vec<Scenario>>,
     }

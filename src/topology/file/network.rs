@@ -339,7 +339,7 @@ keys! {
         /// Bits a second, each direction.
         pub rate: Option<At<BitRate>>,
         /// Settings of an end, by its node.
-        pub ends: Names<End>,
+        pub ends: Option<Names<End>>,
     }
 }
 
@@ -355,7 +355,7 @@ keys! {
         /// MTU (default 1500).
         pub mtu: Option<At<Int<576, 65535>>>,
         /// Settings of an end, by its node.
-        pub ends: Names<End>,
+        pub ends: Option<Names<End>>,
     }
 }
 

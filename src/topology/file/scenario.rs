@@ -5,8 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 
 use super::CommandLine;
-use crate::topology::fault::{Fault, FaultKind};
-use crate::topology::read::{At, Cx, OneOrMany, Read, Try, keys, one_of, told_by_key, words};
+use crate::topology::fault::{Fault, FaultKind, nearest};
+use crate::topology::read::{At, Cx, OneOrMany, Read, keys, one_of, told_by_key, words};
 use crate::topology::scalars::{Address, Int, PacketRate, Time, out_of_range};
 use crate::topology::steps::{CutKind, Formula, Invariant, Message};
 use crate::topology::tree;
@@ -17,7 +17,7 @@ keys! {
         /// Its name.
         pub name: At<String>,
         /// Steps in order.
-        pub steps: At<Vec<Try<At<Step>>>>,
+        pub steps: At<Vec<Slot>>,
         /// Invariants that are not checked here.
         pub without: Option<Vec<At<Invariant>>>,
     }
@@ -29,6 +29,41 @@ words!(Invariant as "an invariant" {
     "ttl-falls" => Invariant::TtlFalls,
     "only-members" => Invariant::OnlyMembers,
 });
+
+/// A step's place in a scenario, and the key that stands there, so that a step that can't be read is known for what it
+/// was probably meant to be.
+#[derive(Clone, Debug)]
+pub(in crate::topology) struct Slot {
+    pub step: Option<At<Step>>,
+    pub key: Option<String>,
+}
+
+impl Read for Slot {
+    fn read(node: &tree::Node, cx: &mut Cx) -> Option<Self> {
+        let key = match &node.value {
+            tree::Value::Map(entries) => entries.first().map(|(key, _)| key.text.clone()),
+            _ => None,
+        };
+        let key = key.and_then(|key| nearest(&key, Step::known().iter().map(String::as_str)));
+        Some(Slot { step: Read::read(node, cx), key })
+    }
+}
+
+impl JsonSchema for Slot {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Step::schema_name()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Step::json_schema(generator)
+    }
+}
+
+impl Slot {
+    /// Whether it was meant to be, or may have been, one of these and can't be read.
+    pub fn may_lack(&self, keys: &[&str]) -> bool {
+        self.step.is_none() && self.key.as_ref().is_none_or(|key| keys.contains(&key.as_str()))
+    }
+}
 
 one_of! {
     /// A step: what is done, or what is expected.
@@ -516,7 +551,7 @@ pub(in crate::topology) struct ReachedByTtl(pub Vec<(At<u8>, Vec<At<String>>)>);
 impl Read for ReachedByTtl {
     fn read(node: &tree::Node, cx: &mut Cx) -> Option<Self> {
         let mut reached: Vec<(At<u8>, Vec<At<String>>)> = Vec::new();
-        for (key, value) in crate::topology::read::entries(node, "a mapping from TTLs to hosts", cx)? {
+        for (key, value) in crate::topology::read::entries(node, "`reached`", cx)? {
             let hosts = OneOrMany::<At<String>>::read(value, cx);
             let Some(ttl) = key.text.parse::<u8>().ok().filter(|ttl| *ttl > 0) else {
                 cx.push(&key.span, out_of_range("a TTL", &key.text, "1 to 255"));

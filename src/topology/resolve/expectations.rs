@@ -195,7 +195,7 @@ impl Resolver<'_> {
             }
         };
         if let (Some(named), Some(names)) = (&named, given) {
-            if !matches!(about, About::Strangers(_)) && !state.unsure {
+            if !matches!(about, About::Strangers(_)) && !state.members_unsure {
                 for (host, name) in named.iter().zip(&names.0) {
                     let there = match about {
                         About::OnceMembers(_) => ever(host),
@@ -210,7 +210,7 @@ impl Resolver<'_> {
         let chosen = named.unwrap_or(meant);
         if chosen.is_empty() {
             let span = span.clone();
-            if !state.unsure {
+            if !state.members_unsure {
                 let kind = match about {
                     About::Strangers(_) => {
                         FaultKind::WrongCount { what: "`not-delivered`", needed: "at least one host", count: 0 }

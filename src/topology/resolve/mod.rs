@@ -230,7 +230,7 @@ impl Resolver<'_> {
             return Some(Attachment { node, interface: self.interface(node, interface, &name.span)? });
         }
         let Some((wire, node)) = name.split_once('.') else {
-            let expected = "an attachment, `WIRE.NODE` or `NODE:INTERFACE`,".to_owned();
+            let expected = "an attachment, `WIRE.NODE` or `NODE:INTERFACE`".to_owned();
             self.fault(&name.span, FaultKind::WrongType { expected, found: format!("`{}`", name.value) });
             return None;
         };
@@ -262,7 +262,12 @@ impl Resolver<'_> {
             }
         }
         if self.nodes.contains_key(&name.value) || self.wires.contains_key(&name.value) {
-            let kind = FaultKind::NotAttached { node: node.name.clone(), wire: name.value.clone() };
+            let (node, other) = (node.name.clone(), name.value.clone());
+            let kind = if self.nodes.contains_key(&other) {
+                FaultKind::NotNeighbours { node, other }
+            } else {
+                FaultKind::NotAttached { node, wire: other }
+            };
             self.fault(&name.span, kind);
             return None;
         }

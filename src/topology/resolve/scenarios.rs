@@ -29,8 +29,10 @@ pub(super) struct State {
     pub streams: BTreeMap<String, (Stream, Span)>,
     /// Streams of the whole scenario, and where they start.
     pub all_streams: BTreeMap<String, Span>,
-    /// Whether a step could not be read, so that something may be missing here.
-    pub unsure: bool,
+    /// Whether a `join` or `leave` is wrong itself, so that nothing is said of who has joined.
+    pub members_unsure: bool,
+    /// Whether a `stream` could not be read, so that its name may be missing.
+    pub streams_unsure: bool,
 }
 
 impl Resolver<'_> {
@@ -63,16 +65,21 @@ impl Resolver<'_> {
             let kind = FaultKind::WrongCount { what: "a scenario", needed: "at least one step", count: 0 };
             self.fault(&scenario.name.span, kind);
         }
-        let mut state = State { unsure: scenario.steps.iter().any(|step| step.0.is_none()), ..State::default() };
-        for step in scenario.steps.iter().filter_map(|step| step.0.as_ref()) {
+        let mut state = State {
+            members_unsure: scenario.steps.iter().any(|step| step.may_lack(&["join", "leave"])),
+            streams_unsure: scenario.steps.iter().any(|step| step.may_lack(&["stream"])),
+            ..State::default()
+        };
+        for step in scenario.steps.iter().filter_map(|step| step.step.as_ref()) {
             if let file::Step::Stream(stream) = &step.value {
                 state.all_streams.entry(stream.name.value.clone()).or_insert_with(|| stream.name.span.clone());
             }
         }
         let mut steps = Vec::new();
-        for step in scenario.steps.iter().filter_map(|step| step.0.as_ref()) {
+        for step in scenario.steps.iter().filter_map(|step| step.step.as_ref()) {
             let action = self.action(&mut state, &step.value, &step.span);
-            state.unsure |= action.is_none();
+            let membership = matches!(step.value, file::Step::Join(_) | file::Step::Leave(_));
+            state.members_unsure |= membership && action.is_none();
             let Some(action) = action else { continue };
             let text = self.say(&action);
             steps.push(Step { line: position(self.source, step.span.start).0, text, action });
@@ -196,7 +203,7 @@ impl Resolver<'_> {
             Some(named) => {
                 let hosts = hosts?;
                 for (host, name) in hosts.iter().zip(&named.0) {
-                    if !members.contains_key(host) && !state.unsure {
+                    if !members.contains_key(host) && !state.members_unsure {
                         let kind = FaultKind::NotJoined { host: name.value.clone(), group };
                         self.cx.push(&name.span, kind);
                     }
@@ -206,7 +213,7 @@ impl Resolver<'_> {
             None => members.keys().copied().collect(),
         };
         if hosts.is_empty() && leave.hosts.is_none() {
-            if !state.unsure {
+            if !state.members_unsure {
                 self.cx.push(&leave.group.span, FaultKind::NobodyJoined { group, key: "hosts" });
             }
             return None;
@@ -307,7 +314,7 @@ impl Resolver<'_> {
                 let line = position(self.source, place.start).0;
                 self.fault(&name.span, FaultKind::StreamLater { name: name.value.clone(), line });
             }
-            None if state.unsure => {}
+            None if state.streams_unsure => {}
             None => {
                 let near = self.cx.nearest(name, state.all_streams.keys().map(String::as_str));
                 let kind = FaultKind::Unknown { what: "stream", name: name.value.clone() };

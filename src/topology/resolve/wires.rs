@@ -29,7 +29,7 @@ impl<'a> Resolver<'a> {
                 None => self.wires_unread = true,
             }
         }
-        for (name, lan) in &file.lans.0 {
+        for (name, lan) in file.lans.iter().flat_map(|lans| &lans.0) {
             self.lay_lan(name, lan.as_ref());
         }
         self.name_interfaces();
@@ -74,7 +74,7 @@ impl<'a> Resolver<'a> {
             }
             self.attach(wire, node, interface, word);
         }
-        self.settle_ends(wire, &link.ends);
+        self.settle_ends(wire, link.ends.as_ref());
     }
 
     fn lay_lan(&mut self, name: &At<String>, lan: Option<&'a Lan>) {
@@ -107,7 +107,7 @@ impl<'a> Resolver<'a> {
             }
             self.attach(wire, node, interface, word);
         }
-        self.settle_ends(wire, &lan.ends);
+        self.settle_ends(wire, lan.ends.as_ref());
     }
 
     /// A wire's name stands in paths and before a `.`: the characters of a host name, and `_`.
@@ -249,8 +249,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// Notes ends that are named, but not there; their settings are taken over where they belong.
-    fn settle_ends(&mut self, wire: WireId, ends: &'a Names<End>) {
-        for (name, end) in &ends.0 {
+    fn settle_ends(&mut self, wire: WireId, ends: Option<&'a Names<End>>) {
+        for (name, end) in ends.into_iter().flat_map(|ends| &ends.0) {
             let Some(node) = self.nodes.get(&name.value).copied() else {
                 let attached: Vec<String> =
                     self.plan.wire(wire).ends.iter().map(|end| self.plan.node(end.node).name.clone()).collect();
