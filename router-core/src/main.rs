@@ -111,10 +111,10 @@ fn load(path: &Path) -> Result<Config, Failure> {
     }
     let text = fs::read_to_string(path).map_err(|error| bad(&error))?;
     // JSON is YAML too, but its own reader is smaller, and a daemon that never needs the other keeps it off its memory.
-    let config: Config = if text.trim_start().starts_with('{') {
-        serde_json::from_str(&text).map_err(|error| bad(&error))?
-    } else {
-        serde_yaml::from_str(&text).map_err(|error| bad(&error))?
+    let json = if text.trim_start().starts_with('{') { serde_json::from_str(&text).ok() } else { None };
+    let config: Config = match json {
+        Some(config) => config,
+        None => serde_yaml::from_str(&text).map_err(|error| bad(&error))?,
     };
     config.check().map_err(|errors| bad(&errors))?;
     Ok(config)

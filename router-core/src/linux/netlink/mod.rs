@@ -22,6 +22,8 @@ use message::Change;
 const BUFFER: usize = 16 * 1024;
 /// Wanted size of the queue of news; the kernel caps it.
 const QUEUE: usize = 1024 * 1024;
+/// News that is thrown away in one turn, after some was lost.
+const DISCARD: usize = 10_000;
 /// Dumps that other changes disturb are repeated so often before the last one is taken as it is.
 const TRIES: usize = 4;
 
@@ -137,14 +139,30 @@ impl Monitor {
             }
         }
         if self.lost {
-            self.resync(inputs)?;
-            (self.lost, self.routes_doubtful) = (false, false);
+            // News from before the gap must not be taken after the dump, which knows better.
+            if self.discard()? {
+                self.resync(inputs)?;
+                (self.lost, self.routes_doubtful) = (false, false);
+            }
         } else if self.routes_doubtful {
             let routes = dump_routes(&mut self.buffer)?;
             self.known.take_routes(routes, inputs);
             self.routes_doubtful = false;
         }
         Ok(())
+    }
+
+    /// Throws away the news that waits; gives whether all of it is gone.
+    fn discard(&mut self) -> io::Result<bool> {
+        for _ in 0..DISCARD {
+            match socket::recv(self.news.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(true),
+                Err(Errno::ENOBUFS) => self.overruns += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
     }
 
     fn resync(&mut self, inputs: &mut Vec<Input>) -> io::Result<()> {
