@@ -1,6 +1,6 @@
 //! Shortest unicast paths by Floyd and Warshall's algorithm, with every equal-cost alternative.
 //!
-//! The route agent computes its tables by another algorithm; a property test compares the two.
+//! The route agent computes its tables by another algorithm; a property test beside it compares the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,36 +77,12 @@ impl Paths {
 
     /// The cost from a router to the prefix of a wire, the wire itself included; none if it cannot be reached, 0 if it is its own.
     pub fn cost_to_wire(&self, plan: &Plan, from: NodeId, wire: WireId) -> Option<u64> {
-        let mut usable = plan.wire(wire).ends.iter().filter(|end| !self.broken.contains(end));
+        let usable = plan.wire(wire).ends.iter().filter(|end| !self.broken.contains(end));
         if usable.clone().any(|end| end.node == from) {
             return Some(0);
         }
-        let (cost, _) = self.last_routers(&mut usable, from)?;
-        Some(cost + u64::from(plan.wire(wire).cost))
-    }
-
-    /// Every first step of a shortest path from a router to the prefix of a wire; none if it is its own or cannot be reached.
-    pub fn next_hops_to_wire(&self, plan: &Plan, from: NodeId, wire: WireId) -> BTreeSet<Hop> {
-        let mut usable = plan.wire(wire).ends.iter().filter(|end| !self.broken.contains(end));
-        if usable.clone().any(|end| end.node == from) {
-            return BTreeSet::new();
-        }
-        let last = self.last_routers(&mut usable, from).map(|(_, last)| last).unwrap_or_default();
-        last.into_iter().flat_map(|node| self.next_hops(from, node)).collect()
-    }
-
-    /// The nearest of some routers, and how near they are.
-    fn last_routers<'a>(
-        &self,
-        ends: &mut dyn Iterator<Item = &'a Attachment>,
-        from: NodeId,
-    ) -> Option<(u64, Vec<NodeId>)> {
-        let near: Vec<(u64, NodeId)> = ends
-            .filter(|end| self.passes[end.node.0])
-            .filter_map(|end| self.cost(from, end.node).map(|cost| (cost, end.node)))
-            .collect();
-        let least = near.iter().map(|(cost, _)| *cost).min()?;
-        Some((least, near.into_iter().filter(|(cost, _)| *cost == least).map(|(_, node)| node).collect()))
+        let last = usable.filter(|end| self.passes[end.node.0]).filter_map(|end| self.cost(from, end.node)).min()?;
+        Some(last + u64::from(plan.wire(wire).cost))
     }
 
     /// Every first step of a shortest path from node to node.
@@ -207,110 +183,5 @@ mod tests {
         let mut world = World::new();
         world.fail(&Cut { wire: direct, end: None, how: CutKind::Carrier, detected_after: None });
         assert_eq!(Paths::of(&plan, &world).cost(a, b), None);
-    }
-
-    mod beside_the_route_agent {
-        //! The route agent runs Dijkstra's algorithm on a graph of its own; both must find the same costs, and the agent's choice must be
-        //! among the oracle's alternatives.
-
-        use proptest::prelude::*;
-
-        use super::*;
-        use crate::routes::spf;
-
-        #[derive(Clone, Debug)]
-        struct Drawn {
-            routers: usize,
-            without_unicast: Vec<bool>,
-            /// Ends (routers, modulo their number) and cost.
-            wires: Vec<(Vec<usize>, u32)>,
-            /// Wires (modulo their number) that get a host.
-            hosts: Vec<usize>,
-            /// Which interfaces are cut.
-            cuts: Vec<bool>,
-        }
-
-        fn drawn() -> impl Strategy<Value = Drawn> {
-            let wire = (proptest::collection::vec(0..8_usize, 2..5), 1..4_u32);
-            (
-                2..8_usize,
-                proptest::collection::vec(proptest::bool::weighted(0.1), 8),
-                proptest::collection::vec(wire, 1..14),
-                proptest::collection::vec(0..14_usize, 1..4),
-                proptest::collection::vec(proptest::bool::weighted(0.1), 64),
-            )
-                .prop_map(|(routers, without_unicast, wires, hosts, cuts)| Drawn {
-                    routers,
-                    without_unicast,
-                    wires,
-                    hosts,
-                    cuts,
-                })
-        }
-
-        fn plan(drawn: &Drawn) -> Plan {
-            let mut net = Net::new();
-            let routers: Vec<NodeId> = (0..drawn.routers).map(|n| net.router(&format!("r{n}"))).collect();
-            for (n, router) in routers.iter().enumerate() {
-                if drawn.without_unicast[n] {
-                    net.router_mut(*router).unicast = Unicast::None;
-                }
-            }
-            let hosts: Vec<NodeId> = (0..drawn.hosts.len()).map(|n| net.host(&format!("h{n}"))).collect();
-            for (n, (ends, cost)) in drawn.wires.iter().enumerate() {
-                let mut nodes: Vec<NodeId> = ends.iter().map(|end| routers[end % routers.len()]).collect();
-                nodes.sort_unstable();
-                nodes.dedup();
-                let here = drawn.hosts.iter().enumerate().filter(|(_, wire)| *wire % drawn.wires.len() == n);
-                nodes.extend(here.map(|(host, _)| hosts[host]));
-                let wire = if nodes.len() == 2 {
-                    net.link(&format!("w{n}"), nodes[0], nodes[1])
-                } else {
-                    net.lan(&format!("w{n}"), &nodes)
-                };
-                net.cost(wire, *cost);
-            }
-            net.plan()
-        }
-
-        proptest! {
-            #[test]
-            fn agree(drawn in drawn()) {
-                let plan = plan(&drawn);
-                let mut world = World::new();
-                let mut usable = spf::Usable::all(&plan);
-                let ends = plan.wires.iter().flat_map(|wire| &wire.ends);
-                for (end, _) in ends.zip(&drawn.cuts).filter(|(_, cut)| **cut) {
-                    let wire = plan.interface(*end).wire;
-                    world.fail(&Cut { wire, end: Some(*end), how: CutKind::Carrier, detected_after: None });
-                    // A link that is cut at one end loses its carrier at the other.
-                    let link = plan.wire(wire).kind == crate::topology::plan::WireKind::Link;
-                    for end in plan.wire(wire).ends.iter().filter(|other| link || *other == end) {
-                        usable.set(*end, false);
-                    }
-                }
-                let tables = spf::Paths::new(&plan).tables(&usable);
-                let paths = Paths::of(&plan, &world);
-                let routed = plan.node_ids().filter(|id| plan.node(*id).router().is_some_and(|r| r.unicast == Unicast::Static));
-                for router in routed {
-                    for wire in plan.wire_ids() {
-                        if !plan.wire(wire).ends.iter().any(|end| plan.node(end.node).host().is_some()) {
-                            continue;
-                        }
-                        let prefix = plan.wire(wire).subnets[0];
-                        let route = tables[router.0].get(&prefix);
-                        let cost = paths.cost_to_wire(&plan, router, wire).filter(|cost| *cost > 0);
-                        prop_assert_eq!(route.map(|hop| u64::from(hop.metric)), cost, "{} to {}", plan.node(router).name, prefix);
-                        if let Some(route) = route {
-                            let hops = paths.next_hops_to_wire(&plan, router, wire);
-                            let is_one = |hop: &Hop| {
-                                hop.out.interface == route.interface && plan.interface(hop.into).addresses.iter().any(|a| a.addr() == route.address)
-                            };
-                            prop_assert!(hops.iter().any(is_one), "{route:?} is none of {hops:?}");
-                        }
-                    }
-                }
-            }
-        }
     }
 }

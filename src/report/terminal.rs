@@ -84,7 +84,7 @@ pub fn scenario(report: &ScenarioReport, style: Style) -> String {
     for doubt in &report.doubts {
         text.push_str(&format!("  in doubt: {doubt}\n"));
     }
-    for kept in report.logs.iter().chain(&report.captures) {
+    for kept in &report.logs {
         text.push_str(&format!("  kept: {}\n", kept.display()));
     }
     text
