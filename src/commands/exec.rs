@@ -1,7 +1,7 @@
 //! `testbed exec`: run a command in a node.
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -34,6 +34,12 @@ pub fn run(args: Args) -> Result {
 
 /// Runs a command on this process's standard input, output and error, and passes signals on to it.
 pub(super) fn execute(lab: &Lab, command: Command) -> Result {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    execute_on(lab, command, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
+}
+
+/// Runs a command on some standard input, output and error, and passes signals on to it.
+pub(super) fn execute_on(lab: &Lab, command: Command, stdio: [BorrowedFd<'_>; 3]) -> Result {
     // Before the command starts, so that no signal ends this process and leaves the command to be killed.
     let passed = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
     let passed: SigSet = passed.into_iter().collect();
@@ -41,8 +47,7 @@ pub(super) fn execute(lab: &Lab, command: Command) -> Result {
     passed.thread_block().map_err(cannot)?;
     let signals = SignalFd::with_flags(&passed, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(cannot)?;
 
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let mut running = match lab.exec(command, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]) {
+    let mut running = match lab.exec(command, stdio) {
         Ok(running) => running,
         Err(error) => return could_not_start(error),
     };

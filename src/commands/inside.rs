@@ -1,9 +1,11 @@
 //! `testbed inside`: processes that a lab runs for itself.
 
 mod bulk;
+mod capture;
 mod ends;
 mod interface;
 mod receive;
+mod run;
 mod send;
 
 use std::path::Path;
@@ -27,6 +29,10 @@ enum Role {
     Monitor,
     /// Keeps the routes of a lab.
     Agent,
+    /// Runs a scenario and prints its report.
+    Run(run::Args),
+    /// Captures wires to standard output.
+    Capture(capture::Args),
     /// Send a stamped stream from this node.
     Send(send::Args),
     /// Receive a group in this node.
@@ -40,6 +46,8 @@ enum Role {
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
     match args.role {
+        Role::Run(args) => run::run(&plan()?, args),
+        Role::Capture(args) => capture::run(&plan()?, args),
         Role::Monitor => Ok(Verdict::Status(lab::monitor())),
         Role::Agent => match agent::run(&plan()?) {
             Ok(never) => match never {},

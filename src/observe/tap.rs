@@ -240,16 +240,17 @@ impl State {
 }
 
 fn read(shared: &Shared, epoll: &Epoll) {
-    let mut events = [EpollEvent::empty(); 64];
+    // Room for all, so that no ring is passed over in a round.
+    let mut events = vec![EpollEvent::empty(); shared.state().taps.len() + 1];
     loop {
+        // Whatever was stamped before this moment is in a ring that the wait finds ready.
+        let until = clock::realtime().saturating_sub(MARGIN);
         let ready = match epoll.wait(&mut events, EpollTimeout::NONE) {
             Ok(count) => &events[..count],
             Err(nix::errno::Errno::EINTR) => continue,
             // The set is gone: nothing more will be read, and the store stays as it is.
             Err(_) => return,
         };
-        // Whatever was stamped before this moment is in its ring by now.
-        let until = clock::realtime().saturating_sub(MARGIN);
         let mut noted = false;
         for event in ready {
             if event.data() == STOP {

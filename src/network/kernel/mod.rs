@@ -10,6 +10,7 @@ pub mod needs;
 pub mod netlink;
 pub mod nft;
 pub mod operate;
+pub mod runtime;
 mod settings;
 
 pub use build::{Fabric, FabricError, Stage, build};

@@ -1,0 +1,538 @@
+//! [`KernelNetwork`]: a running lab as a scenario sees it. It lives in the runner, a process inside the lab.
+
+mod events;
+mod faults;
+mod route_log;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use router_core::control::client::{Client, ClientError};
+use router_core::show::{Show, Shown};
+
+use self::events::Events;
+use self::faults::{Change, Cuts};
+use self::route_log::RouteLog;
+use super::operate::{Direction, OperateError, Operator};
+use crate::lab::{self, Lab};
+use crate::network::notifier::Notifier;
+use crate::network::{
+    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, Membership, Network,
+    NetworkError, Sighting, Time,
+};
+use crate::observe::entries;
+use crate::observe::store::Limits;
+use crate::observe::tap::{CaptureTo, Taps};
+use crate::routes::agent;
+use crate::topology::plan::{Daemon, NodeId, Plan, Router, WireId};
+use crate::topology::steps::{Cut, CutKind, Place, SourceFilter, Stream};
+use crate::traffic::stamp::StreamId;
+use crate::traffic::{self, StreamSpec, Traffic, clock};
+
+/// Least time between two evaluations of what is waited for.
+const PACE: Duration = Duration::from_millis(1);
+/// Most time between them: kernel entries and daemons' beliefs change without a word.
+const HEARTBEAT: Duration = Duration::from_millis(10);
+/// Octets of all captures of a scenario together, and of one wire's.
+const CAPTURES_ALL: u64 = 256 << 20;
+const CAPTURE_MAX: u64 = 32 << 20;
+const CAPTURE_MIN: u64 = 256 << 10;
+
+/// Where a lab's things are. The default is right for every process inside a lab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Directory of the network namespaces.
+    pub namespaces: PathBuf,
+    /// The state directory.
+    pub state: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        Places { namespaces: super::namespace::PLACES.into(), state: lab::INSIDE.into() }
+    }
+}
+
+/// A running lab as a scenario sees it.
+#[derive(Debug)]
+pub struct KernelNetwork<'p> {
+    plan: &'p Plan,
+    places: Places,
+    notifier: Arc<Notifier>,
+    taps: Taps,
+    /// When the taps' rings were last emptied.
+    refreshed: Cell<Time>,
+    traffic: Traffic,
+    streams: BTreeMap<String, StreamId>,
+    operator: Operator<'p>,
+    cuts: Cuts,
+    lab: Lab,
+    readers: BTreeMap<NodeId, entries::Reader>,
+    events: Events,
+    route_log: Mutex<RouteLog>,
+    /// Faults that the scenario made.
+    faults: Vec<Happening>,
+    doubts: Vec<String>,
+}
+
+fn failed(what: impl Into<String>, why: impl std::fmt::Display) -> NetworkError {
+    NetworkError::Failed { what: what.into(), why: why.to_string() }
+}
+
+impl<'p> KernelNetwork<'p> {
+    /// Opens the senses of a running lab: taps and captures on every wire, the event streams of its routers.
+    /// With `captures`, every wire's frames are kept in that directory, which is made if it is not there: `WIRE.pcapng`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Failed`] says which of them could not be had.
+    pub fn open(plan: &'p Plan, places: Places, captures: Option<PathBuf>) -> Result<KernelNetwork<'p>, NetworkError> {
+        let notifier = Arc::new(Notifier::new());
+        let offset = clock::Offset::measure();
+        let share = CAPTURES_ALL / (plan.wires.len() as u64).max(1);
+        let to = captures.map(|directory| CaptureTo { directory, limit: share.clamp(CAPTURE_MIN, CAPTURE_MAX) });
+        if let Some(to) = &to {
+            std::fs::create_dir_all(&to.directory)
+                .map_err(|error| failed(format!("make {}", to.directory.display()), error))?;
+        }
+        let taps = Taps::open(plan, &places.namespaces, offset, Limits::default(), to.as_ref(), Arc::clone(&notifier))
+            .map_err(|error| failed("tap the wires", error))?;
+        let traffic = Traffic::new(Arc::clone(&notifier)).map_err(|error| failed("prepare streams", error))?;
+        let events = Events::start(Arc::clone(&notifier)).map_err(|error| failed("follow events", error))?;
+        let lab = Lab::inside().map_err(|error| failed("reach the lab's supervisor", error))?;
+        let route_log = Mutex::new(RouteLog::new(places.state.join("agent.log")));
+        let mut network = KernelNetwork {
+            plan,
+            places,
+            notifier,
+            taps,
+            refreshed: Cell::new(Time::ZERO),
+            traffic,
+            streams: BTreeMap::new(),
+            operator: Operator::new(plan),
+            cuts: Cuts::default(),
+            lab,
+            readers: BTreeMap::new(),
+            events,
+            route_log,
+            faults: Vec::new(),
+            doubts: Vec::new(),
+        };
+        for id in plan.node_ids() {
+            network.follow(id);
+        }
+        Ok(network)
+    }
+
+    /// Which captures are incomplete because they reached their limit, a sentence each.
+    pub fn cut_captures(&self) -> Vec<String> {
+        self.taps.cut_captures()
+    }
+
+    /// Hands what was captured so far to the files.
+    pub fn flush_captures(&self) {
+        self.taps.flush();
+    }
+
+    /// Follows a router-core's events, if the node has one.
+    fn follow(&mut self, id: NodeId) {
+        let Ok(socket) = self.control_socket(id) else { return };
+        if let Err(error) = self.events.follow(id, &socket) {
+            // Its events only explain; that they are missing is part of the explanation.
+            let what = format!("its events cannot be followed: {error}");
+            let time = clock::monotonic();
+            self.faults.push(Happening { time, node: Some(id), what, kind: HappeningKind::Daemon });
+        }
+    }
+
+    fn router(&self, id: NodeId) -> Result<&'p Router, NetworkError> {
+        let node = self.plan.node(id);
+        node.router().ok_or_else(|| NetworkError::Unsupported {
+            what: "what only a router has".into(),
+            by: format!("the host {}", node.name),
+        })
+    }
+
+    /// The control socket of a router-core.
+    fn control_socket(&self, id: NodeId) -> Result<PathBuf, NetworkError> {
+        let by = match self.router(id)?.daemon {
+            Daemon::RouterCore => {
+                return Ok(self
+                    .places
+                    .state
+                    .join(lab::file::NODES)
+                    .join(&self.plan.node(id).name)
+                    .join("control.sock"));
+            }
+            Daemon::Smcroute => "smcroute",
+            Daemon::Exec(_) => "a program of the user's own",
+        };
+        Err(NetworkError::Unsupported { what: "asking a daemon what it knows".into(), by: by.into() })
+    }
+
+    fn ask(&self, id: NodeId, what: Show) -> Result<Shown, NetworkError> {
+        let socket = self.control_socket(id)?;
+        let ask = || -> Result<Shown, ClientError> { Client::connect(&socket, events::ANSWER)?.show(what) };
+        ask().map_err(|error| failed(format!("ask {} for its {}", self.plan.node(id).name, what.word()), error))
+    }
+
+    fn traffic_place(&self, host: NodeId) -> traffic::Place {
+        let name = self.plan.node(host).name.clone();
+        let netns = Some(self.places.namespaces.join(&name));
+        traffic::Place { host, name, netns }
+    }
+
+    /// The kernel indexes of a host's interfaces that have an address of a group's family.
+    fn interfaces_for(&self, host: NodeId, group: IpAddr) -> Result<Vec<u32>, NetworkError> {
+        let node = self.plan.node(host);
+        let usable = node.interfaces.iter().filter(|interface| interface.address_like(group).is_some());
+        let indexes: Vec<u32> = usable.map(|interface| interface.index).collect();
+        if indexes.is_empty() {
+            let family = if group.is_ipv6() { "IPv6" } else { "IPv4" };
+            return Err(failed(format!("use group {group} on {}", node.name), format!("it has no {family} address")));
+        }
+        Ok(indexes)
+    }
+
+    fn stream(&self, name: &str) -> Option<StreamId> {
+        self.streams.get(name).copied()
+    }
+
+    /// Takes in what the kernel has put into the taps' rings, unless that was done just now.
+    fn refresh(&self) {
+        let now = clock::monotonic();
+        if now.since(self.refreshed.get()) >= PACE {
+            self.refreshed.set(now);
+            self.taps.refresh();
+        }
+    }
+
+    fn apply(&mut self, change: Change, broken: bool) -> Result<(), OperateError> {
+        match change {
+            Change::Carrier(at) => self.operator.set_carrier(at, !broken),
+            Change::Admin(at) => self.operator.set_up(at, !broken),
+            Change::Out(at) => self.operator.cut(at, Direction::Out, broken),
+            Change::In(at) => self.operator.cut(at, Direction::In, broken),
+        }
+    }
+
+    fn note(&mut self, time: Time, node: Option<NodeId>, what: String) {
+        self.faults.push(Happening { time, node, what, kind: HappeningKind::Fault });
+    }
+
+    fn tell_agent(&mut self, message: &agent::Message) {
+        let socket = self.places.state.join("agent.sock");
+        if let Err(error) = agent::tell(&socket, message) {
+            self.doubts.push(format!("the route agent could not be told of a silent cut: {error}"));
+        }
+    }
+
+    /// Tells the route agent of silent cuts whose time has come.
+    fn tell_due(&mut self) {
+        for message in self.cuts.take_due(clock::monotonic()) {
+            self.tell_agent(&message);
+        }
+    }
+
+    fn daemon(&mut self, router: NodeId, verb: supervisor::Verb) -> Result<Time, NetworkError> {
+        self.router(router)?;
+        let name = &self.plan.node(router).name;
+        let time = clock::monotonic();
+        supervisor::daemon(&self.lab, name, verb).map_err(|error| failed(format!("{} {name}", verb.word()), error))?;
+        self.note(time, Some(router), format!("its daemon was {}", verb.done()));
+        Ok(time)
+    }
+}
+
+impl Network for KernelNetwork<'_> {
+    fn now(&self) -> Time {
+        clock::monotonic()
+    }
+
+    fn run_until(
+        &mut self,
+        deadline: Time,
+        done: &mut dyn FnMut(&mut Self) -> Result<bool, NetworkError>,
+    ) -> Result<bool, NetworkError> {
+        loop {
+            let seen = self.notifier.generation();
+            self.tell_due();
+            self.refreshed.set(Time::ZERO);
+            self.refresh();
+            let began = clock::monotonic();
+            if done(self)? {
+                return Ok(true);
+            }
+            if began >= deadline {
+                return Ok(false);
+            }
+            let next = self.cuts.next_due().map_or(deadline, |due| due.min(deadline));
+            let wait = |until: Time| until.since(clock::monotonic());
+            self.notifier.wait(seen, wait(next).min(HEARTBEAT));
+            // Under a fast stream something changes all the time: look once a millisecond.
+            let rest = wait(deadline.min(began + PACE));
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
+        }
+    }
+
+    fn join(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) -> Result<Time, NetworkError> {
+        let place = self.traffic_place(host);
+        let mut first = None;
+        for interface in self.interfaces_for(host, group)? {
+            let joined = self.traffic.join(&place, interface, group, filter);
+            let time = joined.map_err(|error| failed(format!("join {group} at {}", place.name), error))?;
+            first.get_or_insert(time);
+        }
+        Ok(first.unwrap_or_else(clock::monotonic))
+    }
+
+    fn leave(&mut self, host: NodeId, group: IpAddr) -> Result<Time, NetworkError> {
+        let place = self.traffic_place(host);
+        let mut first = None;
+        for interface in self.interfaces_for(host, group)? {
+            let left = self.traffic.leave(&place, interface, group);
+            let time = left.map_err(|error| failed(format!("leave {group} at {}", place.name), error))?;
+            first.get_or_insert(time);
+        }
+        Ok(first.unwrap_or_else(clock::monotonic))
+    }
+
+    fn start(&mut self, stream: &Stream) -> Result<(), NetworkError> {
+        let what = || format!("start stream {}", stream.name);
+        if self.streams.contains_key(&stream.name) {
+            return Err(failed(what(), "there was one of this name already"));
+        }
+        let node = self.plan.node(stream.from);
+        let interface = node.interfaces.get(stream.interface);
+        let interface = interface.ok_or_else(|| failed(what(), format!("{} has no such interface", node.name)))?;
+        let spec = StreamSpec {
+            name: stream.name.clone(),
+            interface: interface.index,
+            source: interface.address_like(stream.group),
+            group: stream.group,
+            port: stream.port,
+            rate: stream.rate,
+            size: stream.size,
+            ttl: stream.ttl,
+            count: stream.count,
+            burst: stream.burst,
+        };
+        let place = self.traffic_place(stream.from);
+        let id = self.traffic.start(&place, &spec).map_err(|error| failed(what(), error))?;
+        self.streams.insert(stream.name.clone(), id);
+        Ok(())
+    }
+
+    fn stop(&mut self, stream: &str) -> Result<(), NetworkError> {
+        let what = || format!("stop stream {stream}");
+        let id = self.stream(stream).ok_or_else(|| failed(what(), "it was never started"))?;
+        self.traffic.stop(id).map_err(|error| failed(what(), error))
+    }
+
+    fn fail(&mut self, cut: &Cut) -> Result<Time, NetworkError> {
+        let wire = &self.plan.wire(cut.wire).name;
+        let at = cut.end.map_or_else(|| wire.clone(), |end| format!("{wire} at {}", self.plan.name_of(end)));
+        let (what, said) = match cut.how {
+            CutKind::Carrier => (format!("take the carrier of {at}"), format!("{at} lost its carrier")),
+            CutKind::Silent => (format!("cut {at}"), format!("{at} was cut silently")),
+            CutKind::Admin => (format!("take down {at}"), format!("{at} was taken down")),
+        };
+        let changes = faults::changes(self.plan, cut);
+        for Change::Carrier(at) | Change::Admin(at) | Change::Out(at) | Change::In(at) in &changes {
+            self.operator.prepare(*at).map_err(|error| failed(&what, error))?;
+        }
+        let time = clock::monotonic();
+        for change in &changes {
+            self.apply(*change, true).map_err(|error| failed(&what, error))?;
+        }
+        self.cuts.add(cut, changes, time);
+        self.note(time, cut.end.map(|end| end.node), said);
+        Ok(time)
+    }
+
+    fn restore(&mut self, wire: WireId, end: Option<crate::topology::plan::Attachment>) -> Result<Time, NetworkError> {
+        let name = &self.plan.wire(wire).name;
+        let (undo, messages) = self.cuts.remove(wire, end);
+        let time = clock::monotonic();
+        for change in undo {
+            self.apply(change, false).map_err(|error| failed(format!("restore {name}"), error))?;
+        }
+        for message in messages {
+            self.tell_agent(&message);
+        }
+        self.note(time, end.map(|end| end.node), format!("{name} was restored"));
+        Ok(time)
+    }
+
+    fn kill(&mut self, router: NodeId) -> Result<Time, NetworkError> {
+        self.daemon(router, supervisor::Verb::Kill)
+    }
+
+    fn restart(&mut self, router: NodeId) -> Result<Time, NetworkError> {
+        let time = self.daemon(router, supervisor::Verb::Restart)?;
+        self.follow(router);
+        Ok(time)
+    }
+
+    fn pause(&mut self, router: NodeId) -> Result<Time, NetworkError> {
+        self.daemon(router, supervisor::Verb::Pause)
+    }
+
+    fn resume(&mut self, router: NodeId) -> Result<Time, NetworkError> {
+        self.daemon(router, supervisor::Verb::Resume)
+    }
+
+    fn run(&mut self, at: Place, command: &[String], limit: Duration) -> Result<CommandOutput, NetworkError> {
+        let namespace = match at {
+            Place::Node(node) => self.plan.node(node).name.clone(),
+            Place::Lan(lan) => super::lan_namespace(self.plan, lan),
+        };
+        let what = || format!("run {} in {namespace}", command.join(" "));
+        supervisor::run(&self.lab, &namespace, command, limit).map_err(|error| failed(what(), error))
+    }
+
+    fn sent(&self, stream: &str) -> Vec<Time> {
+        self.sent_from(stream, 0)
+    }
+
+    fn sent_from(&self, stream: &str, skip: usize) -> Vec<Time> {
+        self.stream(stream).map_or_else(Vec::new, |id| self.traffic.sent(id, skip))
+    }
+
+    fn arrivals(&self, stream: &str, host: NodeId) -> Vec<Arrival> {
+        self.arrivals_from(stream, host, 0)
+    }
+
+    fn arrivals_from(&self, stream: &str, host: NodeId, skip: usize) -> Vec<Arrival> {
+        self.stream(stream).map_or_else(Vec::new, |id| self.traffic.arrivals(id, host, skip))
+    }
+
+    fn sightings(&self, stream: &str, wire: WireId) -> Vec<Sighting> {
+        let mut sightings = self.sightings_from(stream, wire, 0);
+        sightings.sort_by_key(|sighting| sighting.time);
+        sightings
+    }
+
+    fn sightings_from(&self, stream: &str, wire: WireId, skip: usize) -> Vec<Sighting> {
+        self.refresh();
+        self.stream(stream).map_or_else(Vec::new, |id| self.taps.with(|store| store.sightings(id, wire, skip)))
+    }
+
+    fn group_counts(&self, wire: WireId) -> Vec<GroupCount> {
+        self.refresh();
+        self.taps.with(|store| store.flows(wire))
+    }
+
+    fn control(&self, wire: WireId) -> Vec<ControlSighting> {
+        self.refresh();
+        self.taps.with(|store| store.control(wire))
+    }
+
+    fn entries(&mut self, router: NodeId) -> Result<Vec<Entry>, NetworkError> {
+        self.router(router)?;
+        let node = self.plan.node(router);
+        let what = || format!("read the forwarding entries of {}", node.name);
+        if !self.readers.contains_key(&router) {
+            let reader = entries::Reader::open(&self.places.namespaces.join(&node.name));
+            self.readers.insert(router, reader.map_err(|error| failed(what(), error))?);
+        }
+        let Some(reader) = self.readers.get_mut(&router) else { return Ok(Vec::new()) };
+        Ok(entries::of_node(reader.read().map_err(|error| failed(what(), error))?, node))
+    }
+
+    fn memberships(&mut self, router: NodeId) -> Result<Vec<Membership>, NetworkError> {
+        let Shown::Groups(groups) = self.ask(router, Show::Groups)? else {
+            return Err(failed("ask a router for its groups", "it answered something else"));
+        };
+        let interfaces = &self.plan.node(router).interfaces;
+        let membership = |group: router_core::show::Group| {
+            let interface = interfaces.iter().position(|interface| interface.name == group.interface)?;
+            Some(Membership { interface, group: group.group, filter: group.filter, version: group.version })
+        };
+        Ok(groups.into_iter().filter_map(membership).collect())
+    }
+
+    fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
+        let mut lines = Vec::new();
+        for what in [Show::Groups, Show::Entries] {
+            match self.ask(router, what) {
+                Ok(shown) => lines.extend(believe(&shown, group)),
+                Err(error) => {
+                    lines.push(error.to_string());
+                    break;
+                }
+            }
+        }
+        lines
+    }
+
+    fn happenings(&self) -> Vec<Happening> {
+        let mut all = self.events.happenings();
+        all.extend(self.faults.iter().cloned());
+        let mut log = self.route_log.lock().unwrap_or_else(PoisonError::into_inner);
+        match log.read(self.plan) {
+            Ok(records) => all.extend_from_slice(records),
+            Err(error) => all.push(Happening {
+                time: clock::monotonic(),
+                node: None,
+                what: format!("the route agent's log cannot be read: {error}"),
+                kind: HappeningKind::Routes,
+            }),
+        }
+        all.sort_by_key(|happening| happening.time);
+        all
+    }
+
+    fn capture(&self, wire: WireId) -> Option<PathBuf> {
+        self.taps.capture(wire)
+    }
+
+    fn doubts(&self) -> Vec<String> {
+        let mut doubts = self.traffic.doubts();
+        doubts.extend(self.taps.doubts(self.plan));
+        doubts.extend(self.doubts.iter().cloned());
+        if self.events.refused() > 0 {
+            doubts.push(format!("{} events of routers were not kept", self.events.refused()));
+        }
+        doubts
+    }
+}
+
+/// What an answer says about a group, a line each.
+fn believe(shown: &Shown, group: IpAddr) -> Vec<String> {
+    match shown {
+        Shown::Groups(groups) => {
+            let lines: Vec<String> = groups
+                .iter()
+                .filter(|member| member.group == group)
+                .map(|member| {
+                    let wanted = events::describe_filter(&member.filter);
+                    format!("knows a member of {group} on {} (IGMPv{}){wanted}", member.interface, member.version)
+                })
+                .collect();
+            if lines.is_empty() { vec![format!("knows no member of {group}")] } else { lines }
+        }
+        Shown::Entries(entries) => {
+            let lines: Vec<String> = entries
+                .iter()
+                .filter(|entry| entry.group == group)
+                .map(|entry| {
+                    let outgoing: Vec<String> =
+                        entry.outgoing.iter().map(|(name, ttl)| format!("{name} above TTL {ttl}")).collect();
+                    let outgoing = if outgoing.is_empty() { "nowhere".into() } else { outgoing.join(", ") };
+                    format!("wants ({}, {group}) from {} to {outgoing}", entry.source, entry.incoming)
+                })
+                .collect();
+            if lines.is_empty() { vec![format!("wants no entry for {group}")] } else { lines }
+        }
+        _ => Vec::new(),
+    }
+}
