@@ -1,12 +1,326 @@
 //! `testbed show`: show what a router believes.
 
-use super::{Failure, Result};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use router_core::control::client::{Client, ClientError};
+use router_core::router::SourceFilter;
+use router_core::show::{Entry, Group, Interface, Route, Show, Shown};
+use tabled::builder::Builder;
+use tabled::settings::object::{Columns, Rows};
+use tabled::settings::{Alignment, Modify, Padding, Style};
+
+use super::labs::Which;
+use super::{Failure, Outcome, Result};
+use crate::lab::Lab;
+use crate::topology::plan::{Daemon, Node, Plan};
+
+/// How long a daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments of `testbed show`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The router
+    node: String,
+    /// What to show; interfaces, groups and entries if not given
+    what: Option<What>,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// What a router can be asked.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Its interfaces, with the IGMP querier of each
+    Interfaces,
+    /// Memberships by interface and group
+    Groups,
+    /// Forwarding entries with the kernel's counters
+    Entries,
+    /// Counters of packets and of what was refused
+    Counters,
+    /// Unicast routes
+    Routes,
+}
+
+impl From<What> for Show {
+    fn from(what: What) -> Show {
+        match what {
+            What::Interfaces => Show::Interfaces,
+            What::Groups => Show::Groups,
+            What::Entries => Show::Entries,
+            What::Counters => Show::Counters,
+            What::Routes => Show::Routes,
+        }
+    }
+}
 
 /// Runs the verb.
-pub fn run(_args: Args) -> Result {
-    Err(Failure::bad_input("`testbed show` is not there yet"))
+pub fn run(args: Args) -> Result {
+    let lab = args.which.choose()?;
+    let plan = lab.plan()?;
+    let node = router_core_node(&plan, &args.node)?;
+    let asked = match args.what {
+        Some(what) => vec![what.into()],
+        None => vec![Show::Interfaces, Show::Groups, Show::Entries],
+    };
+    let shown = ask(&lab, &node.name, &asked)?;
+    let text = if args.json { json(&shown)? } else { tables(&shown) };
+    write!(std::io::stdout(), "{text}")
+        .map_err(|error| Failure::machine(format!("cannot write to standard output: {error}")))?;
+    Ok(Outcome::Held.into())
+}
+
+/// The node, if it runs router-core.
+fn router_core_node<'a>(plan: &'a Plan, name: &str) -> std::result::Result<&'a Node, Failure> {
+    let Some(id) = plan.find_node(name) else {
+        let routers: Vec<&str> =
+            plan.nodes.iter().filter(|node| node.is_router()).map(|node| node.name.as_str()).collect();
+        return Err(Failure::bad_input(format!(
+            "{} has no node {name:?}; its routers are {}",
+            plan.name,
+            routers.join(", ")
+        )));
+    };
+    let node = plan.node(id);
+    match node.router().map(|router| &router.daemon) {
+        Some(Daemon::RouterCore) => Ok(node),
+        Some(Daemon::Smcroute) => Err(Failure::bad_input(format!(
+            "{name} runs smcroute, which answers to its own tool: \
+             testbed exec {name} -- smcroutectl -u /run/testbed/lab/nodes/{name}/smcroute.sock show"
+        ))),
+        Some(Daemon::Exec(_)) => Err(Failure::bad_input(format!(
+            "{name} runs a program of the file's, which only its own tools can ask: testbed exec {name} -- COMMAND"
+        ))),
+        None => Err(Failure::bad_input(format!("{name} is a host: only routers have something to show"))),
+    }
+}
+
+fn ask(lab: &Lab, node: &str, asked: &[Show]) -> std::result::Result<Vec<Shown>, Failure> {
+    let path = lab.directory().join("nodes").join(node).join("control.sock");
+    let answer = || -> std::result::Result<Vec<Shown>, ClientError> {
+        let mut client = Client::connect(&path, PATIENCE)?;
+        asked.iter().map(|what| client.show(*what)).collect()
+    };
+    answer().map_err(|error| match error {
+        ClientError::TimedOut(_) => Failure::machine(format!("{node}: {error}; is its daemon paused?")),
+        ClientError::Connect { .. } => {
+            Failure::machine(format!("{node}: {error}; see `testbed ps` whether its daemon runs"))
+        }
+        error => Failure::machine(format!("{node}: {error}")),
+    })
+}
+
+/// One object with a key for each answer.
+fn json(shown: &[Shown]) -> std::result::Result<String, Failure> {
+    let mut all = serde_json::Map::new();
+    for answer in shown {
+        match serde_json::to_value(answer) {
+            Ok(serde_json::Value::Object(object)) => all.extend(object),
+            other => return Err(Failure::machine(format!("an answer that is no JSON object: {other:?}"))),
+        }
+    }
+    let text = serde_json::to_string_pretty(&all).map_err(|error| Failure::machine(error.to_string()))?;
+    Ok(text + "\n")
+}
+
+fn tables(shown: &[Shown]) -> String {
+    shown.iter().map(table).collect::<Vec<_>>().join("\n")
+}
+
+fn table(shown: &Shown) -> String {
+    match shown {
+        Shown::Interfaces(list) => rows(
+            &["interface", "state", "addresses", "IGMP", "querier", "groups", "threshold", "boundary"],
+            "no interfaces",
+            list.iter().map(interface),
+        ),
+        Shown::Groups(list) => rows(
+            &["interface", "group", "sources", "IGMP", "expires", "last reporter"],
+            "no groups",
+            list.iter().map(group),
+        ),
+        Shown::Entries(list) => rows(
+            &["source", "group", "in", "out", "packets", "octets", "wrong interface"],
+            "no entries",
+            list.iter().map(entry),
+        ),
+        Shown::Counters(counters) => counts(counters),
+        Shown::Routes(list) => {
+            rows(&["prefix", "next hop", "interface", "metric"], "no routes", list.iter().map(route))
+        }
+    }
+}
+
+fn interface(it: &Interface) -> Vec<String> {
+    let state = match (it.index, it.up, it.multicast) {
+        (None, ..) => "absent",
+        (_, false, _) => "down",
+        (_, true, true) => "up",
+        (_, true, false) => "up, no multicast",
+    };
+    let (version, querier, groups) = match &it.igmp {
+        None => ("off".to_owned(), String::new(), String::new()),
+        Some(igmp) => {
+            let who = match (igmp.elected, igmp.querier) {
+                (true, Some(own)) => format!("this router ({own})"),
+                (true, None) => "this router".to_owned(),
+                (false, Some(other)) => match igmp.other_querier_expires_ms {
+                    Some(left) => format!("{other} for {}", seconds(left)),
+                    None => other.to_string(),
+                },
+                (false, None) => "nobody".to_owned(),
+            };
+            (format!("v{}", igmp.version), who, igmp.groups.to_string())
+        }
+    };
+    let threshold = if it.ttl_threshold == 0 { String::new() } else { it.ttl_threshold.to_string() };
+    vec![
+        it.name.clone(),
+        state.to_owned(),
+        lines(&it.addresses),
+        version,
+        querier,
+        groups,
+        threshold,
+        lines(&it.boundary),
+    ]
+}
+
+fn group(it: &Group) -> Vec<String> {
+    let sources = match &it.filter {
+        SourceFilter::Include(sources) if sources.is_empty() => "none".to_owned(),
+        SourceFilter::Include(sources) => lines(sources),
+        SourceFilter::Exclude(sources) if sources.is_empty() => "all".to_owned(),
+        SourceFilter::Exclude(sources) => format!("all but {}", lines(sources)),
+    };
+    let expires = match (it.expires_ms, it.sources.values().max()) {
+        _ if it.configured => "never".to_owned(),
+        (Some(left), _) | (None, Some(&left)) => seconds(left),
+        (None, None) => String::new(),
+    };
+    let reporter = it.last_reporter.map(|who| who.to_string()).unwrap_or_default();
+    vec![it.interface.clone(), it.group.to_string(), sources, format!("v{}", it.version), expires, reporter]
+}
+
+fn entry(it: &Entry) -> Vec<String> {
+    let count = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let outgoing: Vec<String> = it
+        .outgoing
+        .iter()
+        .map(|(name, threshold)| if *threshold > 1 { format!("{name} (TTL > {threshold})") } else { name.clone() })
+        .collect();
+    let outgoing = if outgoing.is_empty() { "nowhere".to_owned() } else { outgoing.join("\n") };
+    vec![
+        it.source.to_string(),
+        it.group.to_string(),
+        it.incoming.clone(),
+        outgoing,
+        count(it.packets),
+        count(it.octets),
+        count(it.wrong_interface),
+    ]
+}
+
+fn route(it: &Route) -> Vec<String> {
+    let next_hop = it.next_hop.map_or_else(|| "connected".to_owned(), |hop| hop.to_string());
+    vec![it.prefix.to_string(), next_hop, it.interface.clone(), it.metric.to_string()]
+}
+
+fn counts(counters: &BTreeMap<String, u64>) -> String {
+    rows(
+        &["counter", "value"],
+        "no counters",
+        counters.iter().map(|(name, value)| vec![name.clone(), value.to_string()]),
+    )
+}
+
+fn rows(heading: &[&str], nothing: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut builder = Builder::default();
+    builder.push_record(heading.iter().copied());
+    let mut is_empty = true;
+    for row in rows {
+        builder.push_record(row);
+        is_empty = false;
+    }
+    if is_empty {
+        return format!("{nothing}\n");
+    }
+    let mut table = builder.build();
+    table.with(Style::blank()).with(Padding::new(0, 1, 0, 0)).modify(Columns::new(0..), Alignment::left());
+    for (index, name) in heading.iter().enumerate() {
+        if ["packets", "octets", "wrong interface", "metric", "value", "groups", "threshold"].contains(name) {
+            table.modify(Columns::one(index), Alignment::right());
+        }
+    }
+    table.with(Modify::new(Rows::first()).with(Alignment::left()));
+    table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+fn lines<T: ToString>(list: impl IntoIterator<Item = T>) -> String {
+    list.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join("\n")
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_shows_its_thresholds_and_counters() {
+        let entry = Entry {
+            source: [10, 0, 0, 9].into(),
+            group: [239, 1, 1, 1].into(),
+            incoming: "eth0".into(),
+            outgoing: [("eth1".to_owned(), 1), ("eth2".to_owned(), 15)].into(),
+            packets: Some(1200),
+            octets: None,
+            wrong_interface: Some(0),
+        };
+        assert_eq!(
+            table(&Shown::Entries(vec![entry])),
+            "source    group      in    out              packets  octets  wrong interface\n\
+             10.0.0.9  239.1.1.1  eth0  eth1                1200                        0\n\
+             \x20                          eth2 (TTL > 15)\n"
+        );
+        assert_eq!(table(&Shown::Entries(vec![])), "no entries\n");
+    }
+
+    #[test]
+    fn a_membership_says_whom_it_wants_to_hear() {
+        let shown = |filter| {
+            group(&Group {
+                interface: "eth1".into(),
+                group: [239, 1, 1, 1].into(),
+                filter,
+                version: 3,
+                expires_ms: Some(259_940),
+                sources: BTreeMap::new(),
+                last_reporter: None,
+                configured: false,
+            })
+        };
+        let one = || [std::net::IpAddr::from([10, 0, 0, 9])].into();
+        assert_eq!(shown(SourceFilter::Include(one()))[2], "10.0.0.9");
+        assert_eq!(shown(SourceFilter::Exclude(one()))[2], "all but 10.0.0.9");
+        assert_eq!(shown(SourceFilter::Exclude([].into()))[2..5], ["all", "v3", "259.9 s"]);
+    }
+
+    #[test]
+    fn several_answers_make_one_object() {
+        let text = json(&[Shown::Groups(vec![]), Shown::Entries(vec![])]).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            serde_json::json!({"groups": [], "entries": []})
+        );
+    }
 }
