@@ -43,6 +43,9 @@ pub enum LabError {
         /// The system's word.
         error: io::Error,
     },
+    /// Its start was broken off.
+    #[error("broken off")]
+    Interrupted,
     /// It did not end in time.
     #[error("the lab {0} did not end within {seconds} s", seconds = END_WAIT.as_secs())]
     Stuck(String),
@@ -55,7 +58,7 @@ impl LabError {
             LabError::State(StateError::Io { .. }) => false,
             LabError::State(_) => true,
             LabError::Refused(failure) => failure.kind == Fault::Input,
-            LabError::Gone(_) | LabError::Io { .. } | LabError::Stuck(_) => false,
+            LabError::Gone(_) | LabError::Interrupted | LabError::Io { .. } | LabError::Stuck(_) => false,
         }
     }
 }

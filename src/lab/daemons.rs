@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::protocol::{Answer, DaemonAction, DaemonStatus, Exit, Failure};
-use super::supervisor::{Ground, Site, input, last_lines, machine, open_log, signal_group};
+use super::ground::{Ground, Job, Site, input, last_lines, machine, open_log};
 use super::{INSIDE, file};
 use crate::daemon::{self, Launch, Readiness};
 use crate::topology::plan::{NodeId, Plan};
@@ -422,8 +422,7 @@ impl Daemon {
     fn check(&mut self, ground: &mut Ground, node: NodeId, steps: &mut Vec<Step>) {
         let Some(Launch { ready: Readiness::Command { argv, .. }, env, .. }) = &self.launch else { return };
         // What it says is of interest only if the daemon never gets ready, and then its own log says more.
-        let log = ground.null().map(File::from).map_err(|error| machine(error.to_string()));
-        match log.and_then(|log| run(ground, node, argv, env, &log)) {
+        match ground.null().map(File::from).and_then(|log| run(ground, node, argv, env, &log)) {
             Ok(pid) => {
                 self.waiting = Waiting::Command { running: Some(pid), again: None };
                 steps.push(Step::ReadinessCommand(pid, node));
@@ -444,16 +443,27 @@ fn run(
     env: &[(String, String)],
     log: &File,
 ) -> Result<Pid, Failure> {
-    let null = ground.null().map_err(|error| machine(error.to_string()))?;
+    let null = ground.null()?;
     let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     for (key, value) in env {
         environment.retain(|(other, _)| other != OsStr::new(key));
         environment.push((key.into(), value.into()));
     }
-    let stdio = [null.as_fd(), log.as_fd(), log.as_fd()];
     let name = ground.plan.node(node).name.clone();
-    ground
-        .start(Some(Site::Node(node)), &argv, &environment, OsStr::new("/"), stdio, false)
-        .map_err(|failure| Failure { message: format!("{name}: {}", failure.message), ..failure })
+    let job = Job {
+        site: Some(Site::Node(node)),
+        path: None,
+        argv: &argv,
+        environment: &environment,
+        directory: OsStr::new("/"),
+        stdio: [null.as_fd(), log.as_fd(), log.as_fd()],
+        terminal: false,
+    };
+    ground.start(job).map_err(|failure| Failure { message: format!("{name}: {}", failure.message), ..failure })
+}
+
+/// Sends a signal to a process group, which may be gone.
+fn signal_group(pid: Pid, signal: Signal) {
+    let _ = killpg(pid, signal);
 }

@@ -4,6 +4,7 @@
 
 pub mod client;
 mod daemons;
+mod ground;
 mod monitor;
 mod place;
 pub mod protocol;

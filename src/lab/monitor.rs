@@ -15,6 +15,7 @@ use super::protocol::{Failure, Fault, Order, Report, Start, receive, send};
 use super::state::Base;
 use super::supervisor;
 use super::turn::Turn;
+use crate::sys::files::close_inherited;
 use crate::sys::process::{fork_single_threaded, null};
 
 /// What the client that starts a lab hands over.
@@ -32,6 +33,9 @@ pub(super) struct Inheritance {
 
 /// The whole life of a monitor, whose standard input is the life line. Returns its exit status.
 pub fn run() -> u8 {
+    if let Err(error) = close_inherited() {
+        eprintln!("testbed: monitor: inherited descriptors stay open: {error}");
+    }
     let life = match take_life_line() {
         Ok(life) => life,
         Err(error) => {

@@ -4,23 +4,32 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::client::{Lab, LabError, io_error};
 use super::file;
 use super::protocol::{Failure, Fault, Order, Progress, Report, Start, receive, send};
-use super::state::Base;
+use super::state::{Base, StateError};
 use super::turn::{Purpose, Turn};
 use crate::sys::pass;
 use crate::topology::plan::Plan;
 
+/// This program, whatever has become of its file.
+pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// How a lab is started.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
     /// Its name, if not the plan's: labs of one plan side by side need one each.
-    pub name: Option<String>,
+    pub name: Option<&'a str>,
     /// Only namespaces, links and addresses: no routes and no daemons.
     pub bare: bool,
+    /// Becomes readable when the start shall be broken off (a `signalfd`, a pipe).
+    pub interrupt: Option<BorrowedFd<'a>>,
 }
 
 /// A lab that this process keeps: when this is dropped or the process ends, so does the lab.
@@ -38,26 +47,26 @@ pub struct RunningLab {
 pub fn start(
     base: &Base,
     plan: &Plan,
-    options: &Options,
+    options: &Options<'_>,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<RunningLab, LabError> {
-    let name = options.name.as_deref().unwrap_or(&plan.name);
-    base.sweep()?;
+    let name = options.name.unwrap_or(&plan.name);
+    if base.sweep()?.iter().any(|up| up == name) {
+        return Err(StateError::Up(name.to_owned()).into());
+    }
+    // Before anything is made, for the wait may be long, and be broken off.
+    let turns = base.turns()?;
+    let turn = Turn::take(&turns, Purpose::Build, &mut || progress(&Progress::Waiting));
+    let turn = turn.map_err(io_error("wait for the turn to build"))?;
     let claim = base.claim(name)?;
     // Without a monitor that removes it, this process does.
     let unclaim = |error: LabError| {
         let _ = base.remove(name);
         error
     };
-    let prepared = (|| {
-        let path = claim.path.join(file::PLAN);
-        write_private(&path, &serde_json::to_vec(plan).map_err(|error| io_error("write the plan")(error.into()))?)
-            .map_err(io_error(format!("write {}", path.display())))?;
-        let turns = base.turns()?;
-        let turn = Turn::take(&turns, Purpose::Build, &mut || progress(&Progress::Waiting));
-        Ok((turns, turn.map_err(io_error("wait for the turn to build"))?))
-    })();
-    let (turns, turn) = prepared.map_err(unclaim)?;
+    let path = claim.path.join(file::PLAN);
+    let written = serde_json::to_vec(plan).map_err(io::Error::from).and_then(|octets| write_private(&path, &octets));
+    written.map_err(io_error(format!("write {}", path.display()))).map_err(unclaim)?;
     let (monitor, life) = spawn_monitor(&claim.path).map_err(unclaim)?;
     let mut running = RunningLab { lab: Lab::named(base, name), life: Some(life), monitor };
     let order = Order::Start(Start { name: name.to_owned(), base: base.path().to_owned(), turns, bare: options.bare });
@@ -70,7 +79,7 @@ pub fn start(
         return Err(unclaim(io_error("speak to the lab's monitor")(error)));
     }
     drop((claim.lock, turn));
-    running.await_ready(progress)?;
+    running.await_ready(progress, options.interrupt)?;
     Ok(running)
 }
 
@@ -80,7 +89,8 @@ fn spawn_monitor(state: &std::path::Path) -> Result<(Child, OwnedFd), LabError> 
     let log = log.map_err(io_error(format!("open {}", path.display())))?;
     let (life, far) = pass::pair().map_err(io_error("make a life line"))?;
     let errors = log.try_clone().map_err(io_error("copy a descriptor"))?;
-    let monitor = Command::new("/proc/self/exe")
+    let monitor = Command::new(OWN_PROGRAM)
+        .arg0("testbed")
         .args(["inside", "monitor"])
         .stdin(Stdio::from(far))
         .stdout(log)
@@ -95,12 +105,20 @@ fn write_private(path: &std::path::Path, octets: &[u8]) -> io::Result<()> {
 }
 
 impl RunningLab {
-    fn await_ready(&mut self, progress: &mut dyn FnMut(&Progress)) -> Result<(), LabError> {
+    fn await_ready(
+        &mut self,
+        progress: &mut dyn FnMut(&Progress),
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<(), LabError> {
         let log = self.lab.directory().join(file::LOGS).join(file::LAB_LOG);
         // Opened now: if the lab fails, its directory goes.
         let mut log = File::open(log).ok();
         loop {
             let Some(life) = &self.life else { return Err(LabError::Gone(self.lab.name().to_owned())) };
+            if is_interrupted(life, interrupt)? {
+                self.end();
+                return Err(LabError::Interrupted);
+            }
             match receive::<Report>(life) {
                 Ok(Some((Report::Progress(step), _))) => progress(&step),
                 Ok(Some((Report::Ready, _))) => return Ok(()),
@@ -141,6 +159,21 @@ impl RunningLab {
         Ok(self.lab.clone())
     }
 
+    /// Waits until the lab ends by itself, or `interrupt` becomes readable; gives whether it has ended.
+    ///
+    /// # Errors
+    /// [`LabError::Io`].
+    pub fn wait(&self, interrupt: BorrowedFd<'_>) -> Result<bool, LabError> {
+        let Some(life) = &self.life else { return Ok(true) };
+        while !is_interrupted(life, Some(interrupt))? {
+            match receive::<Report>(life) {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// Ends the lab in its turn (see [`Lab::down`]) and waits until nothing is left of it.
     ///
     /// # Errors
@@ -159,11 +192,16 @@ impl RunningLab {
     }
 }
 
-/// Readable when the lab ends.
-impl RunningLab {
-    /// A descriptor that becomes readable when the lab has ended; none after [`RunningLab::detach`].
-    pub fn life(&self) -> Option<BorrowedFd<'_>> {
-        self.life.as_ref().map(AsFd::as_fd)
+/// Waits for news on the life line; gives whether to break off.
+fn is_interrupted(life: &OwnedFd, interrupt: Option<BorrowedFd<'_>>) -> Result<bool, LabError> {
+    let Some(interrupt) = interrupt else { return Ok(false) };
+    loop {
+        let mut polled = [life.as_fd(), interrupt].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) => return Ok(polled[1].any().unwrap_or(false)),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(io_error("wait for the lab")(error.into())),
+        }
     }
 }
 

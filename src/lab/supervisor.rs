@@ -6,33 +6,34 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::daemons::{Daemons, Step};
+use super::ground::{Ground, Job, Site, input, last_lines, machine, open_log};
 use super::monitor::Inheritance;
-use super::place::{self, Place};
+use super::place;
 use super::protocol::{
-    Answer, DaemonStatus, Exec, Exit, Failure, Fault, NodeStatus, Order, Progress, Report, Request, Start, Status,
-    receive, send,
+    Answer, DaemonStatus, Exec, Exit, Failure, NodeStatus, Order, Progress, Report, Request, Start, Status, receive,
+    send,
 };
+use super::start::OWN_PROGRAM;
 use super::turn::Turn;
 use super::{INSIDE, file};
-use crate::network::kernel::{self, Fabric, FabricError, Namespace};
+use crate::network::kernel::{self, FabricError};
 use crate::sys::files::raise_open_files;
-use crate::sys::process::{Program, StartError, null, start};
+use crate::sys::process::adopt;
 use crate::topology::plan::{NodeId, Plan};
 
 /// Most connections to the control socket at a time.
@@ -68,14 +69,6 @@ pub(super) fn run(start: &Start, inheritance: Inheritance) -> u8 {
     }
 }
 
-pub(super) fn machine(message: String) -> Failure {
-    Failure { kind: Fault::Machine, message }
-}
-
-pub(super) fn input(message: String) -> Failure {
-    Failure { kind: Fault::Input, message }
-}
-
 /// What a child of the supervisor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -99,17 +92,6 @@ struct ProgramOf {
     pid: Pid,
     node: Option<NodeId>,
     ended: bool,
-}
-
-/// The namespaces and limits that programs start with.
-pub(super) struct Ground {
-    pub plan: Plan,
-    name: String,
-    fabric: Fabric,
-    home: Place,
-    places: Vec<Option<Place>>,
-    open_files: (u64, u64),
-    null: OwnedFd,
 }
 
 struct Supervisor {
@@ -198,25 +180,15 @@ impl Supervisor {
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
                 .map_err(io("make the control socket"))?;
         let address = UnixAddr::new(&Path::new(INSIDE).join(file::CONTROL)).map_err(io("name the control socket"))?;
-        bind(std::os::fd::AsRawFd::as_raw_fd(&listener), &address).map_err(io("bind the control socket"))?;
+        bind(listener.as_raw_fd(), &address).map_err(io("bind the control socket"))?;
         listen(&listener, Backlog::MAXALLOWABLE).map_err(io("listen on the control socket"))?;
         let mut awaited = SigSet::empty();
         awaited.add(Signal::SIGCHLD);
         let signals = SignalFd::with_flags(&awaited, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(io("watch for the ends of processes"))?;
 
-        let places = plan.nodes.iter().map(|_| None).collect();
-        let home = Place::current().map_err(|error| text(&error))?;
         let daemons = Daemons::new(&plan).map_err(|error| text(&error))?;
-        let ground = Ground {
-            plan,
-            name: start.name.clone(),
-            fabric,
-            home,
-            places,
-            open_files: before,
-            null: null().map_err(|error| text(&error))?,
-        };
+        let ground = Ground::new(plan, start.name.clone(), fabric, before)?;
         Ok(Supervisor {
             ground,
             daemons,
@@ -331,14 +303,20 @@ impl Supervisor {
         let log = open_log(&path)?;
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|error| machine(format!("cannot make a pipe: {error}")))?;
-        let argv = ["/proc/self/exe", "inside", "agent"].map(OsString::from);
+        let argv = ["testbed", "inside", "agent"].map(OsString::from);
         let environment: Vec<_> = std::env::vars_os().collect();
-        let null = self.ground.null().map_err(|error| machine(error.to_string()))?;
-        let stdio = [null.as_fd(), write.as_fd(), log.as_fd()];
-        let pid = self
-            .ground
-            .start(None, &argv, &environment, OsStr::new("/"), stdio, false)
-            .map_err(|error| machine(format!("the route agent: {error}")))?;
+        let null = self.ground.null()?;
+        let agent = Job {
+            site: None,
+            path: Some(OsStr::new(OWN_PROGRAM)),
+            argv: &argv,
+            environment: &environment,
+            directory: OsStr::new("/"),
+            stdio: [null.as_fd(), write.as_fd(), log.as_fd()],
+            terminal: false,
+        };
+        let started = self.ground.start(agent);
+        let pid = started.map_err(|error| machine(format!("the route agent: {error}")))?;
         self.children.insert(pid, Role::Agent);
         self.agent = Some((pid, read.into(), Vec::new()));
         Ok(())
@@ -445,8 +423,8 @@ impl Supervisor {
 
     fn accept(&mut self) {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        while let Ok(socket) = accept4(std::os::fd::AsRawFd::as_raw_fd(&self.listener), flags) {
-            let socket = crate::sys::process::adopt(socket);
+        while let Ok(socket) = accept4(self.listener.as_raw_fd(), flags) {
+            let socket = adopt(socket);
             if self.connections.len() < CONNECTIONS_MAX {
                 let connection = Connection { socket, program: None, waiting: false };
                 self.connections.insert(self.next_connection, connection);
@@ -503,7 +481,7 @@ impl Supervisor {
             }
             Request::Daemon { node, action } => {
                 let Some(node) = self.ground.plan.find_node(&node) else {
-                    let failure = input(format!("{} has no node named {node}", self.ground.name));
+                    let failure = self.ground.no_node(&node);
                     return self.answer(id, &Answer::Failed(failure));
                 };
                 if let Some(connection) = self.connections.get_mut(&id) {
@@ -532,12 +510,19 @@ impl Supervisor {
             None => None,
             Some(name) => Some(self.ground.site(name)?),
         };
-        let stdio = [stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()];
         let node = match site {
             Some(Site::Node(node)) => Some(node),
             Some(Site::Lan(_)) | None => None,
         };
-        let pid = self.ground.start(site, &exec.argv, &exec.environment, &exec.directory, stdio, exec.terminal)?;
+        let pid = self.ground.start(Job {
+            site,
+            path: None,
+            argv: &exec.argv,
+            environment: &exec.environment,
+            directory: &exec.directory,
+            stdio: [stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()],
+            terminal: exec.terminal,
+        })?;
         self.children.insert(pid, Role::Program(id));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.program = Some(ProgramOf { pid, node, ended: false });
@@ -562,121 +547,9 @@ impl Supervisor {
     }
 }
 
-/// Where a program runs.
-pub(super) enum Site {
-    Node(NodeId),
-    /// A LAN's bridge: its network namespace alone.
-    Lan(Namespace),
-}
-
-impl Ground {
-    fn site(&self, name: &str) -> Result<Site, Failure> {
-        if let Some(id) = self.plan.find_node(name) {
-            return Ok(Site::Node(id));
-        }
-        if let Some(lan) = name.strip_prefix('@')
-            && self.plan.find_wire(lan).is_some_and(|wire| kernel::lan_namespace(&self.plan, wire) == name)
-            && let Ok(namespace) = Namespace::named(name)
-        {
-            return Ok(Site::Lan(namespace));
-        }
-        let mut names: Vec<&str> = self.plan.nodes.iter().map(|node| node.name.as_str()).collect();
-        names.truncate(20);
-        Err(input(format!("{} has no node named {name} (nodes: {})", self.name, names.join(", "))))
-    }
-
-    /// Starts a program in a node, at a LAN's bridge or in the lab itself.
-    pub(super) fn start(
-        &mut self,
-        site: Option<Site>,
-        argv: &[OsString],
-        environment: &[(OsString, OsString)],
-        directory: &OsStr,
-        stdio: [BorrowedFd<'_>; 3],
-        terminal: bool,
-    ) -> Result<Pid, Failure> {
-        let mut environment = environment.to_vec();
-        environment.retain(|(key, _)| key != "TESTBED_LAB" && key != "TESTBED_NODE");
-        environment.push(("TESTBED_LAB".into(), self.name.clone().into()));
-        let mut namespaces: Vec<BorrowedFd<'_>> = Vec::new();
-        match &site {
-            None => {}
-            Some(Site::Lan(network)) => namespaces.push(network.as_fd()),
-            Some(Site::Node(id)) => {
-                let node = self.plan.node(*id);
-                environment.push(("TESTBED_NODE".into(), node.name.clone().into()));
-                let network = &self.fabric.nodes[id.0];
-                if self.places[id.0].is_none() {
-                    let place = Place::make(&node.name, network, &self.home, &self.fabric.lab);
-                    self.places[id.0] = Some(place.map_err(|error| machine(error.to_string()))?);
-                }
-                namespaces.push(network.as_fd());
-                namespaces.extend(self.places[id.0].iter().flat_map(Place::descriptors));
-            }
-        }
-        let program = Program {
-            argv,
-            environment: &environment,
-            directory,
-            stdio,
-            namespaces: &namespaces,
-            terminal,
-            open_files: Some(self.open_files),
-        };
-        start(&program).map_err(|error| {
-            let kind = match &error {
-                StartError::NotFound { .. } => Fault::NotFound,
-                StartError::NotExecutable { .. } => Fault::NotExecutable,
-                StartError::Argument(_) => Fault::Input,
-                StartError::Failed { .. } => Fault::Machine,
-            };
-            Failure { kind, message: error.to_string() }
-        })
-    }
-
-    /// `/dev/null`.
-    pub(super) fn null(&self) -> io::Result<OwnedFd> {
-        self.null.try_clone()
-    }
-}
-
 /// Whether the other side of a socket has hung up.
 fn is_closed(socket: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
         && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
-}
-
-/// Opens a log to append to.
-pub(super) fn open_log(path: &Path) -> Result<File, Failure> {
-    let mut options = File::options();
-    options.append(true).create(true).mode(0o600);
-    options.open(path).map_err(|error| machine(format!("cannot open {}: {error}", path.display())))
-}
-
-/// The last lines of a log, for an error message.
-pub(super) fn last_lines(path: &PathBuf) -> String {
-    const LINES: usize = 12;
-    const OCTETS: u64 = 4096;
-    let read = || -> io::Result<String> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        io::Seek::seek(&mut file, io::SeekFrom::Start(length.saturating_sub(OCTETS)))?;
-        let mut octets = Vec::new();
-        file.take(OCTETS).read_to_end(&mut octets)?;
-        Ok(String::from_utf8_lossy(&octets).into_owned())
-    };
-    let text = read().unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    if lines.is_empty() {
-        return "; its log is empty".into();
-    }
-    let last = &lines[lines.len().saturating_sub(LINES)..];
-    format!("; the last lines of its log:\n  {}", last.join("\n  "))
-}
-
-/// Sends a signal to a process group, which may be gone.
-pub(super) fn signal_group(pid: Pid, signal: Signal) {
-    let _ = killpg(pid, signal);
-    let _ = kill(pid, signal);
 }

@@ -75,6 +75,17 @@ pub fn raise_open_files() -> io::Result<((u64, u64), u64)> {
     Ok(((soft, hard), hard))
 }
 
+/// Closes every descriptor but standard input, output and error: those that a careless parent let this process inherit.
+/// Only for the start of a program, before it has opened anything.
+///
+/// # Errors
+/// Those of `close_range(2)`; `ENOSYS` before Linux 5.9.
+pub(crate) fn close_inherited() -> io::Result<()> {
+    // SAFETY: no pointer is passed; the caller owns no descriptor yet, as it has opened none.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

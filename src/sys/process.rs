@@ -31,6 +31,8 @@ pub fn fork_single_threaded() -> io::Result<Option<Pid>> {
 /// A program to start.
 #[derive(Debug)]
 pub struct Program<'a> {
+    /// Its path, if that is not its name in `argv`.
+    pub path: Option<&'a OsStr>,
     /// Its name or path, and its arguments. A name without a slash is looked for in the environment's `PATH`.
     pub argv: &'a [OsString],
     /// Its whole environment.
@@ -97,7 +99,7 @@ pub fn start(program: &Program<'_>) -> Result<Pid, StartError> {
         .map(|(key, value)| c_string(OsString::from_vec([key.as_bytes(), b"=", value.as_bytes()].concat())))
         .collect::<Result<Vec<_>, _>>()?;
     let path = program.environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
-    let candidates = candidates(name, path)?;
+    let candidates = candidates(program.path.unwrap_or(name), path)?;
     let directory = c_string(program.directory)?;
     let argv_pointers = pointers(&argv);
     let environment_pointers = pointers(&environment);
@@ -312,6 +314,7 @@ mod tests {
         let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
         let environment = [("PATH".into(), "/nowhere:/usr/bin:/bin".into()), ("COLOUR".into(), "blue".into())];
         let program = Program {
+            path: None,
             argv: &argv,
             environment: &environment,
             directory: OsStr::new("/nowhere"),

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
@@ -11,7 +12,7 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, libc::winsize);
 }
 
-/// Opens a pseudo-terminal of the size and settings of `like`, both ends close-on-exec: the controlling end, and the one for the program.
+/// Opens a pseudo-terminal of the size and settings of `like`, both ends close-on-exec: the controlling end, non-blocking, and the one for the program.
 ///
 /// # Errors
 /// Those of `openpty(3)`.
@@ -19,6 +20,7 @@ pub fn pseudo_terminal(like: impl AsFd) -> io::Result<(OwnedFd, OwnedFd)> {
     let size = size(&like).ok();
     let settings = tcgetattr(&like).ok();
     let OpenptyResult { master, slave } = openpty(size.as_ref(), settings.as_ref())?;
+    fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
     // openpty opens without close-on-exec; copies have it.
     Ok((master.as_fd().try_clone_to_owned()?, slave.as_fd().try_clone_to_owned()?))
 }
