@@ -15,6 +15,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if !arguments.command.is_inside() {
+        testbed::sys::process::end_when_nobody_reads();
+    }
     match arguments.command.run() {
         Ok(Verdict::Outcome(outcome)) => ExitCode::from(outcome as u8),
         Ok(Verdict::Status(status)) => ExitCode::from(status),

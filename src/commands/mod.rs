@@ -127,6 +127,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it is a process of a lab's own, whose output goes to pipes and logs.
+    pub fn is_inside(&self) -> bool {
+        matches!(self, Command::Inside(_))
+    }
+
     /// Runs the verb.
     pub fn run(self) -> Result {
         match self {

@@ -85,9 +85,11 @@ fn look(base: &Base, name: &str) -> LabShown {
     };
     let seen = supervisor.map(processes_below).unwrap_or_default();
     let status = status.ok();
-    let nodes = plan.iter().flat_map(|plan| &plan.nodes).enumerate().map(|(index, node)| {
-        show(node, status.as_ref().and_then(|status| status.nodes.get(index)), &seen)
-    });
+    let nodes = plan
+        .iter()
+        .flat_map(|plan| &plan.nodes)
+        .enumerate()
+        .map(|(index, node)| show(node, status.as_ref().and_then(|status| status.nodes.get(index)), &seen));
     let nodes = nodes.collect();
     LabShown {
         name: name.to_owned(),
@@ -113,7 +115,8 @@ fn show(node: &Node, status: Option<&NodeStatus>, seen: &BTreeMap<i32, i32>) -> 
         Some(DaemonStatus::Killed) => "killed".into(),
         Some(DaemonStatus::Ended(exit)) => format!("ended: {exit}"),
     };
-    let inside = status.iter().flat_map(|status| status.daemon.pid().into_iter().chain(status.programs.iter().copied()));
+    let inside =
+        status.iter().flat_map(|status| status.daemon.pid().into_iter().chain(status.programs.iter().copied()));
     let addresses = node.loopback.iter().chain(node.interfaces.iter().flat_map(|interface| &interface.addresses));
     NodeShown {
         name: node.name.clone(),

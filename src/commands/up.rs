@@ -108,7 +108,8 @@ fn load(args: &Args) -> std::result::Result<Plan, Failure> {
         return topology::load(&args.file).map_err(|faults| Failure::bad_input(faults.render(terminal)));
     }
     let shown = args.file.display();
-    let text = std::fs::read(&args.file).map_err(|error| Failure::bad_input(format!("cannot read {shown}: {error}")))?;
+    let text =
+        std::fs::read(&args.file).map_err(|error| Failure::bad_input(format!("cannot read {shown}: {error}")))?;
     serde_json::from_slice(&text).map_err(|error| Failure::bad_input(format!("{shown} is no plan: {error}")))
 }
 

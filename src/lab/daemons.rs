@@ -13,8 +13,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::protocol::{Answer, DaemonAction, DaemonStatus, Exit, Failure};
 use super::ground::{Ground, Job, Site, input, last_lines, machine, open_log};
+use super::protocol::{Answer, DaemonAction, DaemonStatus, Exit, Failure};
 use super::{INSIDE, file};
 use crate::daemon::{self, Launch, Readiness};
 use crate::topology::plan::{NodeId, Plan};

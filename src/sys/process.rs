@@ -286,6 +286,12 @@ pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// Lets this process end, as other programs do, when nobody reads its output any more. Rust ignores the signal, and printing would panic.
+pub fn end_when_nobody_reads() {
+    // SAFETY: setting a signal's default action touches no memory of this program.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Opens `/dev/null` for reading and writing.
 ///
 /// # Errors
