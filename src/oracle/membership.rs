@@ -47,6 +47,10 @@ pub(super) fn runs_igmp(plan: &Plan, world: &World, at: Attachment) -> Certainty
     if world.is_dead(at.node) || plan.igmp_at(at).is_some_and(|igmp| igmp.enabled == Some(false)) {
         return Certainty::No;
     }
+    if router.multicast == Multicast::Proxy && router.upstream == Some(at.interface) {
+        // A proxy is a host there (RFC 4605 §4).
+        return Certainty::No;
+    }
     match router.daemon {
         Daemon::RouterCore => Certainty::Yes,
         Daemon::Smcroute => Certainty::No,
@@ -211,6 +215,7 @@ mod tests {
         assert_eq!(wanted(&plan, &world, at, source(), group()), Certainty::No);
         world.join(h, group(), &all());
         assert_eq!(wanted(&plan, &world, at, source(), group()), Certainty::Yes);
+        assert_eq!(crate::oracle::querier(&plan, &world, plan.find_wire("a").unwrap()), Some(top));
         world.kill(p1);
         assert_eq!(wanted(&plan, &world, at, source(), group()), Certainty::No);
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::check::wire::is_link_local;
 use super::explain;
 use super::outcome::{Finding, InvariantReport, Place, Verdict};
 use super::runner::Run;
@@ -169,7 +170,11 @@ fn no_stray_groups<N: Network>(run: &mut Run<'_, N>, worlds: &[(Time, World)], r
     for wire in run.plan.wire_ids() {
         for count in run.network.group_counts(wire) {
             let sent_by_router = count.outbound && run.plan.node(count.at.node).is_router();
-            if count.unstamped == 0 || !sent_by_router || report.findings.len() >= FINDINGS {
+            if count.unstamped == 0
+                || is_link_local(count.group)
+                || !sent_by_router
+                || report.findings.len() >= FINDINGS
+            {
                 continue;
             }
             report.examined += count.unstamped;

@@ -66,7 +66,12 @@ pub fn quiet<N: Network>(
     }
     // Frames without a stamp count too, wherever they come from.
     for count in run.network.group_counts(wire) {
-        if count.unstamped > 0 && count.last >= from && count.last <= to && group.is_none_or(|g| g == count.group) {
+        if count.unstamped > 0
+            && !is_link_local(count.group)
+            && count.last >= from
+            && count.last <= to
+            && group.is_none_or(|g| g == count.group)
+        {
             let at = run.plan.name_of(count.at);
             judgement.fail_for_certain(Finding::text(format!(
                 "{} carries frames of no stream, from {} to {}, at {at}",
@@ -77,6 +82,14 @@ pub fn quiet<N: Network>(
         }
     }
     Ok(judgement)
+}
+
+/// Whether a group is for the link alone: protocols' messages, not data (RFC 5771 §4, RFC 4291 §2.7).
+pub fn is_link_local(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(group) => group.octets()[..3] == [224, 0, 0],
+        IpAddr::V6(group) => matches!(group.segments()[0] & 0xff0f, 0xff01 | 0xff02),
+    }
 }
 
 /// Which messages `seen` counts.
