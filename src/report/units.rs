@@ -50,20 +50,18 @@ pub fn figure(figure: &Figure) -> String {
 
 /// Figures of one name together: `lost 0 (h1), 2 (h2)`.
 pub fn figures(all: &[Figure]) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut last: Option<&str> = None;
+    let mut texts: Vec<(&str, String)> = Vec::new();
     for one in all {
         let text = figure(one);
-        match (last == Some(one.name.as_str()), texts.last_mut()) {
-            (true, Some(before)) => {
+        match texts.iter_mut().find(|(name, _)| *name == one.name) {
+            Some((name, before)) => {
                 before.push_str(", ");
-                before.push_str(text.strip_prefix(&one.name).unwrap_or(&text).trim_start());
+                before.push_str(text.strip_prefix(*name).unwrap_or(&text).trim_start());
             }
-            _ => texts.push(text),
+            None => texts.push((&one.name, text)),
         }
-        last = Some(&one.name);
     }
-    texts.join("; ")
+    texts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -85,7 +83,11 @@ mod tests {
     #[test]
     fn figures_of_one_name_stand_together() {
         let lost = |at: &str, n| Figure::at("lost", at, Value::Packets(n));
-        let all = [Figure::new("judged", Value::Packets(2000)), lost("h1", 0), lost("h2", 3)];
-        assert_eq!(figures(&all), "judged 2,000; lost 0 (h1), 3 (h2)");
+        let judged = Figure::new("judged", Value::Packets(2000));
+        let slow = Figure::at("p99", "h1", Value::Span(Duration::from_millis(2)));
+        assert_eq!(
+            figures(&[judged, lost("h1", 0), slow, lost("h2", 3)]),
+            "judged 2,000; lost 0 (h1), 3 (h2); p99 2.00ms (h1)"
+        );
     }
 }
