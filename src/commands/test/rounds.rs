@@ -43,7 +43,8 @@ pub fn run(base: &Base, cases: &[Case<'_>], jobs: usize, keep: &Keep, interrupt:
             }
             let case = &cases[n];
             status.now(&format!("building {}", case.place));
-            let options = lab::Options { name: Some(lab_name(case.plan, n)), ..lab::Options::default() };
+            let name = lab_name(case.plan, n);
+            let options = lab::Options { name: Some(&name), ..lab::Options::default() };
             match lab::start(base, case.plan, &options, &mut |_| {}) {
                 Ok(running) => labs.push((n, running)),
                 Err(error) => reports[n] = Some(status.done(not_run(case, &error))),
