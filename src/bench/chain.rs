@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -9,11 +10,18 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::place::{answer, beside, enter_private, part};
-use super::{NoFigure, Series, Setting, Unit, Variant, interleave};
+use super::{NoFigure, Series, Setting, Target, Unit, Variant, interleave, networks};
+use crate::network::kernel::namespace::PLACES;
+use crate::network::kernel;
+use crate::routes::agent::{Agent, Places};
+use crate::topology::plan::Plan;
 
 const MININET: &str = include_str!("../../benches/chain_mininet.py");
 /// A chain that is longer takes Mininet minutes.
 const MININET_MAX: usize = 300;
+
+/// The fabric may take so many times the kernel's floor.
+const FABRIC_TIMES_MAX: f64 = 1.5;
 
 /// What building something took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +45,20 @@ pub fn experiment(setting: &Setting, nodes: usize, tell: &mut dyn FnMut(&str)) -
             }),
         },
         Variant {
+            series: vec![series("testbed's fabric").target(Target::AtMostTimes(FABRIC_TIMES_MAX, "kernel's floor".into()))],
+            measure: Box::new(move || {
+                let times: Times = part(setting, &["fabric", count])?;
+                Ok(vec![times.up_ms])
+            }),
+        },
+        Variant {
+            series: vec![series("testbed's routes, a host at each end").beside("kernel's floor")],
+            measure: Box::new(move || {
+                let times: Times = part(setting, &["routes", count])?;
+                Ok(vec![times.up_ms])
+            }),
+        },
+        Variant {
             series: vec![series("ip -batch").beside("kernel's floor")],
             measure: Box::new(move || {
                 let times: Times = part(setting, &["ip-batch", count])?;
@@ -52,6 +74,40 @@ pub fn experiment(setting: &Setting, nodes: usize, tell: &mut dyn FnMut(&str)) -
         },
     ];
     interleave(setting.rounds, variants, tell)
+}
+
+/// Builds the chain as a lab's fabric.
+///
+/// # Errors
+/// [`NoFigure`].
+pub fn fabric(nodes: usize) -> Result<Times, NoFigure> {
+    let plan = networks::chain(nodes, false)?;
+    enter_private().map_err(NoFigure::failed)?;
+    let start = Instant::now();
+    let _fabric = build(&plan)?;
+    Ok(Times { up_ms: since(start) })
+}
+
+/// Builds the chain with a host at each end, and gives what it takes to install the routes in it.
+///
+/// # Errors
+/// [`NoFigure`].
+pub fn routes(nodes: usize) -> Result<Times, NoFigure> {
+    let plan = networks::chain(nodes, true)?;
+    enter_private().map_err(NoFigure::failed)?;
+    let _fabric = build(&plan)?;
+    let places = Places { namespaces: PLACES.into(), socket: "/run/agent.sock".into(), log: "/run/agent.log".into() };
+    let start = Instant::now();
+    let _agent = Agent::start(&plan, &places).map_err(NoFigure::failed)?;
+    Ok(Times { up_ms: since(start) })
+}
+
+fn build(plan: &Plan) -> Result<kernel::Fabric, NoFigure> {
+    kernel::build(plan, &mut |_, _, _| ControlFlow::Continue(())).map_err(NoFigure::failed)
+}
+
+fn since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
 }
 
 /// Builds the chain with iproute2 as a script would that knows `-batch`: one process for all namespaces, one for all links, one a namespace for the
@@ -89,7 +145,7 @@ pub fn ip_batch(nodes: usize) -> Result<Times, NoFigure> {
         ip(&["-n", &format!("r{n}"), "-batch", &format!("/run/r{n}")])?;
         ip(&["netns", "exec", &format!("r{n}"), "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])?;
     }
-    Ok(Times { up_ms: start.elapsed().as_secs_f64() * 1e3 })
+    Ok(Times { up_ms: since(start) })
 }
 
 fn ip(arguments: &[&str]) -> Result<(), NoFigure> {

@@ -4,8 +4,12 @@
 //! Every figure is a [`Series`]; its median is what is judged.
 #![forbid(unsafe_code)]
 
+pub mod bulk;
 pub mod chain;
 mod figures;
+pub mod lab;
+pub mod member;
+mod networks;
 mod place;
 mod table;
 
@@ -21,6 +25,8 @@ pub struct Setting {
     pub rounds: usize,
     /// This very program.
     pub testbed: PathBuf,
+    /// A directory of the bench's own for state and samples.
+    pub scratch: PathBuf,
 }
 
 /// Why a variant has no figure: said in the table.

@@ -1,0 +1,162 @@
+//! A whole lab of a hundred routers, each with a ready router-core: how long it takes to come and go, and what a router weighs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::{NoFigure, Series, Setting, Target, Unit, Variant, interleave, networks};
+use crate::lab::protocol::Progress;
+use crate::lab::{Base, Lab, Options, RunningLab, start};
+use crate::topology::plan::Plan;
+
+/// Mebibytes a router that only it uses, or its share of what it shares.
+const PROPORTIONAL_MIB_MAX: f64 = 0.5;
+/// Mebibytes a router in memory at all.
+const RESIDENT_MIB_MAX: f64 = 3.0;
+
+/// So many routers in a chain, a host at each end.
+pub fn experiment(setting: &Setting, routers: usize, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
+    let name = format!("lab of {routers} routers, all of it");
+    let time = |what: &str| Series::new(&name, what, Unit::Milliseconds);
+    let weight = |what: &str, most| Series::new(&name, what, Unit::Mebibytes).target(Target::AtMost(most));
+    let variants = vec![
+        Variant {
+            series: vec![
+                time("up"),
+                time("  of it fabric").beside("up"),
+                time("  of it routes").beside("up"),
+                time("  of it daemons").beside("up"),
+                time("down"),
+                weight("router-core, proportional", PROPORTIONAL_MIB_MAX),
+                weight("router-core, resident", RESIDENT_MIB_MAX),
+            ],
+            measure: Box::new(|| whole(&setting.scratch, &networks::chain(routers, true)?)),
+        },
+        Variant {
+            series: vec![time("up, bare (no routes, no daemons)").beside("up")],
+            measure: Box::new(|| {
+                let (lab, times) = timed_start(&setting.scratch, &networks::chain(routers, true)?, true)?;
+                lab.down(&mut || {}).map_err(NoFigure::failed)?;
+                Ok(vec![times.whole])
+            }),
+        },
+    ];
+    interleave(setting.rounds, variants, tell)
+}
+
+fn whole(scratch: &Path, plan: &Plan) -> Result<Vec<f64>, NoFigure> {
+    let (lab, times) = timed_start(scratch, plan, false)?;
+    let weights = daemon_weights(lab.lab())?;
+    let routers = plan.nodes.iter().filter(|node| node.is_router()).count();
+    if weights.len() != routers {
+        return Err(NoFigure::failed(format!("{} of {routers} router-core processes found", weights.len())));
+    }
+    let mean = |pick: fn(&Weight) -> f64| weights.iter().map(pick).sum::<f64>() / weights.len() as f64;
+    let before = Instant::now();
+    lab.down(&mut || {}).map_err(NoFigure::failed)?;
+    let down = milliseconds(before, Instant::now());
+    Ok(vec![
+        times.whole,
+        times.fabric,
+        times.routes,
+        times.daemons,
+        down,
+        mean(|weight| weight.proportional),
+        mean(|weight| weight.resident),
+    ])
+}
+
+/// Milliseconds of a lab's start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct StartTimes {
+    whole: f64,
+    fabric: f64,
+    routes: f64,
+    daemons: f64,
+}
+
+/// Starts a lab in a state directory of the bench's own, and says when which part of it was there.
+fn timed_start(scratch: &Path, plan: &Plan, bare: bool) -> Result<(RunningLab, StartTimes), NoFigure> {
+    let base = Base::find(Some(scratch)).map_err(NoFigure::failed)?;
+    let (mut fabric, mut routes) = (None, None);
+    let begin = Instant::now();
+    let lab = start(&base, plan, &Options { bare, ..Options::default() }, &mut |progress| match progress {
+        Progress::Fabric(..) => fabric = Some(Instant::now()),
+        Progress::Routes => routes = Some(Instant::now()),
+        Progress::Waiting | Progress::Daemons(..) => {}
+    });
+    let end = Instant::now();
+    let lab = lab.map_err(NoFigure::failed)?;
+    let fabric = fabric.unwrap_or(end);
+    let routes = routes.unwrap_or(fabric);
+    let times = StartTimes {
+        whole: milliseconds(begin, end),
+        fabric: milliseconds(begin, fabric),
+        routes: milliseconds(fabric, routes),
+        daemons: milliseconds(routes, end),
+    };
+    Ok((lab, times))
+}
+
+/// Starts a lab for an experiment that happens inside of it.
+///
+/// # Errors
+/// [`NoFigure::Failed`].
+pub(super) fn up(scratch: &Path, plan: &Plan) -> Result<RunningLab, NoFigure> {
+    timed_start(scratch, plan, false).map(|(lab, _)| lab)
+}
+
+fn milliseconds(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_secs_f64() * 1e3
+}
+
+/// Memory of a process, in mebibytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Weight {
+    proportional: f64,
+    resident: f64,
+}
+
+/// What the router-core processes of a lab weigh.
+fn daemon_weights(lab: &Lab) -> Result<Vec<Weight>, NoFigure> {
+    let supervisor = lab.supervisor().map_err(NoFigure::failed)?;
+    let own = fs::read_link(format!("/proc/{supervisor}/ns/pid"))
+        .map_err(|error| NoFigure::failed(format!("the lab's process namespace: {error}")))?;
+    let is_daemon = |process: &PathBuf| {
+        fs::read_link(process.join("ns/pid")).is_ok_and(|found| found == own)
+            && fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == "router-core")
+    };
+    let processes = fs::read_dir("/proc").map_err(NoFigure::failed)?;
+    processes
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(is_daemon)
+        .map(|process| {
+            let path = process.join("smaps_rollup");
+            let text = fs::read_to_string(&path)
+                .map_err(|error| NoFigure::failed(format!("{}: {error}", path.display())))?;
+            parse_weight(&text).ok_or_else(|| NoFigure::failed(format!("{} has no Pss and Rss", path.display())))
+        })
+        .collect()
+}
+
+fn parse_weight(rollup: &str) -> Option<Weight> {
+    let mebibytes = |key: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes / 1024.0)
+    };
+    Some(Weight { proportional: mebibytes("Pss")?, resident: mebibytes("Rss")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_weighs_what_the_kernel_rolls_up() {
+        let rollup = "55d0a0000000-7ffe00000000 ---p 00000000 00:00 0    [rollup]\n\
+                      Rss:                2048 kB\nPss:                 256 kB\nPss_Dirty:           200 kB\n";
+        assert_eq!(parse_weight(rollup), Some(Weight { proportional: 0.25, resident: 2.0 }));
+        assert_eq!(parse_weight("Rss: 1 kB\n"), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! The networks that are measured, as topology files would have them.
+
+use std::fmt::Write as _;
+
+use super::NoFigure;
+use crate::topology::plan::Plan;
+
+/// A chain of routers; with `hosts`, one at each end.
+///
+/// # Errors
+/// [`NoFigure::Failed`] if the language refuses it.
+pub fn chain(routers: usize, hosts: bool) -> Result<Plan, NoFigure> {
+    let mut nodes = String::new();
+    let mut row: Vec<String> = (0..routers).map(|n| format!("r{n}")).collect();
+    for router in &row {
+        let _ = writeln!(nodes, "  {router}: {{kind: router}}");
+    }
+    if hosts {
+        nodes += "  left: {kind: host}\n  right: {kind: host}\n";
+        row.insert(0, "left".into());
+        row.push("right".into());
+    }
+    let links: String =
+        row.windows(2).map(|pair| format!("  - {{between: [{}, {}]}}\n", pair[0], pair[1])).collect();
+    plan(&format!("name: bench-chain\nnodes:\n{nodes}links:\n{links}"))
+}
+
+/// Two hosts and a link.
+///
+/// # Errors
+/// As [`chain`].
+pub fn pair() -> Result<Plan, NoFigure> {
+    plan("name: bench-pair\nnodes:\n  src: {kind: host}\n  dst: {kind: host}\nlinks:\n  - {between: [src, dst]}\n")
+}
+
+/// A source, three routers with static trees for 239.1.0.0/16, a member: r3 passes on what IGMP says that the member wants. `igmp` are r3's
+/// settings.
+///
+/// # Errors
+/// As [`chain`].
+pub fn tree(igmp: &str) -> Result<Plan, NoFigure> {
+    plan(&format!(
+        "name: bench-tree
+nodes:
+  src: {{kind: host}}
+  r1: {{kind: router, routes: [{{group: 239.1.0.0/16, from: src, to: [r2]}}]}}
+  r2: {{kind: router, routes: [{{group: 239.1.0.0/16, from: r1, to: [r3]}}]}}
+  r3: {{kind: router, igmp: {{{igmp}}}, routes: [{{group: 239.1.0.0/16, from: r2}}]}}
+  dst: {{kind: host}}
+links:
+  - {{between: [src, r1]}}
+  - {{between: [r1, r2]}}
+  - {{between: [r2, r3]}}
+  - {{between: [r3, dst]}}
+"
+    ))
+}
+
+fn plan(text: &str) -> Result<Plan, NoFigure> {
+    crate::topology::parse("bench", text).map_err(|faults| NoFigure::failed(faults.plain()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_what_the_language_allows() {
+        let plan = chain(100, true).unwrap();
+        assert_eq!((plan.nodes.len(), plan.wires.len()), (102, 101));
+        assert_eq!(chain(300, false).unwrap().wires.len(), 299);
+        assert_eq!(pair().unwrap().wires.len(), 1);
+        let plan = tree("fast-leave: true").unwrap();
+        assert_eq!(plan.nodes[3].router().unwrap().igmp.fast_leave, Some(true));
+        tree("startup-query-response-interval: 10s").unwrap();
+    }
+}
