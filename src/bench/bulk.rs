@@ -80,8 +80,8 @@ fn pair() -> Result<Pair, NoFigure> {
 ///
 /// # Errors
 /// [`NoFigure`].
-pub fn bare(setting: &Setting) -> Result<Rates, NoFigure> {
-    let (mut send, mut receive) = (beside(setting, "blast")?, beside(setting, "blast")?);
+pub fn bare(testbed: &Path) -> Result<Rates, NoFigure> {
+    let (mut send, mut receive) = (beside(testbed, "blast")?, beside(testbed, "blast")?);
     let Pair { indexes: [out, into], .. } = &pair()?;
     let milliseconds = |time: Duration| time.as_millis().to_string();
     receive.args(["receive", &into.to_string(), &GROUP.to_string(), &SIZE.to_string(), &milliseconds(RECEIVE_TIME)]);
@@ -158,7 +158,10 @@ pub fn stamped() -> Result<Rates, NoFigure> {
         let received: io::Result<bulk::Received> = receiver.join().map_err(died)?;
         let (sent, received) = (sent.map_err(NoFigure::failed)?, received.map_err(NoFigure::failed)?);
         if received.strange + received.duplicated > 0 {
-            return Err(NoFigure::failed(format!("{} strange packets, {} copies", received.strange, received.duplicated)));
+            return Err(NoFigure::failed(format!(
+                "{} strange packets, {} copies",
+                received.strange, received.duplicated
+            )));
         }
         Ok(Rates { sent: sent.rate, received: received.rate })
     })

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{answer, beside, enter_private, part};
 use super::{NoFigure, Series, Setting, Target, Unit, Variant, interleave, networks};
-use crate::network::kernel::namespace::PLACES;
 use crate::network::kernel;
+use crate::network::kernel::namespace::PLACES;
 use crate::routes::agent::{Agent, Places};
 use crate::topology::plan::Plan;
 
@@ -40,12 +40,14 @@ pub fn experiment(setting: &Setting, nodes: usize, tell: &mut dyn FnMut(&str)) -
         Variant {
             series: vec![series("kernel's floor")],
             measure: Box::new(move || {
-                let times: Times = answer(beside(setting, "floor")?.arg(count))?;
+                let times: Times = answer(beside(&setting.testbed, "floor")?.arg(count))?;
                 Ok(vec![times.up_ms])
             }),
         },
         Variant {
-            series: vec![series("testbed's fabric").target(Target::AtMostTimes(FABRIC_TIMES_MAX, "kernel's floor".into()))],
+            series: vec![
+                series("testbed's fabric").target(Target::AtMostTimes(FABRIC_TIMES_MAX, "kernel's floor".into())),
+            ],
             measure: Box::new(move || {
                 let times: Times = part(setting, &["fabric", count])?;
                 Ok(vec![times.up_ms])

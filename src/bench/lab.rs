@@ -1,7 +1,7 @@
 //! A whole lab of a hundred routers, each with a ready router-core: how long it takes to come and go, and what a router weighs.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::{NoFigure, Series, Setting, Target, Unit, Variant, interleave, networks};
@@ -30,12 +30,12 @@ pub fn experiment(setting: &Setting, routers: usize, tell: &mut dyn FnMut(&str))
                 weight("router-core, proportional", PROPORTIONAL_MIB_MAX),
                 weight("router-core, resident", RESIDENT_MIB_MAX),
             ],
-            measure: Box::new(|| whole(&setting.scratch, &networks::chain(routers, true)?)),
+            measure: Box::new(|| whole(&setting.base, &networks::chain(routers, true)?)),
         },
         Variant {
             series: vec![time("up, bare (no routes, no daemons)").beside("up")],
             measure: Box::new(|| {
-                let (lab, times) = timed_start(&setting.scratch, &networks::chain(routers, true)?, true)?;
+                let (lab, times) = timed_start(&setting.base, &networks::chain(routers, true)?, true)?;
                 lab.down(&mut || {}).map_err(NoFigure::failed)?;
                 Ok(vec![times.whole])
             }),
@@ -44,8 +44,8 @@ pub fn experiment(setting: &Setting, routers: usize, tell: &mut dyn FnMut(&str))
     interleave(setting.rounds, variants, tell)
 }
 
-fn whole(scratch: &Path, plan: &Plan) -> Result<Vec<f64>, NoFigure> {
-    let (lab, times) = timed_start(scratch, plan, false)?;
+fn whole(base: &Base, plan: &Plan) -> Result<Vec<f64>, NoFigure> {
+    let (lab, times) = timed_start(base, plan, false)?;
     let weights = daemon_weights(lab.lab())?;
     let routers = plan.nodes.iter().filter(|node| node.is_router()).count();
     if weights.len() != routers {
@@ -75,12 +75,12 @@ struct StartTimes {
     daemons: f64,
 }
 
-/// Starts a lab in a state directory of the bench's own, and says when which part of it was there.
-fn timed_start(scratch: &Path, plan: &Plan, bare: bool) -> Result<(RunningLab, StartTimes), NoFigure> {
-    let base = Base::find(Some(scratch)).map_err(NoFigure::failed)?;
+/// Starts a lab, and says when which part of it was there.
+fn timed_start(base: &Base, plan: &Plan, bare: bool) -> Result<(RunningLab, StartTimes), NoFigure> {
     let (mut fabric, mut routes) = (None, None);
+    let options = Options { name: Some(format!("{}-{}", plan.name, std::process::id())), bare };
     let begin = Instant::now();
-    let lab = start(&base, plan, &Options { bare, ..Options::default() }, &mut |progress| match progress {
+    let lab = start(base, plan, &options, &mut |progress| match progress {
         Progress::Fabric(..) => fabric = Some(Instant::now()),
         Progress::Routes => routes = Some(Instant::now()),
         Progress::Waiting | Progress::Daemons(..) => {}
@@ -102,8 +102,8 @@ fn timed_start(scratch: &Path, plan: &Plan, bare: bool) -> Result<(RunningLab, S
 ///
 /// # Errors
 /// [`NoFigure::Failed`].
-pub(super) fn up(scratch: &Path, plan: &Plan) -> Result<RunningLab, NoFigure> {
-    timed_start(scratch, plan, false).map(|(lab, _)| lab)
+pub(super) fn up(base: &Base, plan: &Plan) -> Result<RunningLab, NoFigure> {
+    timed_start(base, plan, false).map(|(lab, _)| lab)
 }
 
 fn milliseconds(from: Instant, to: Instant) -> f64 {
@@ -132,8 +132,8 @@ fn daemon_weights(lab: &Lab) -> Result<Vec<Weight>, NoFigure> {
         .filter(is_daemon)
         .map(|process| {
             let path = process.join("smaps_rollup");
-            let text = fs::read_to_string(&path)
-                .map_err(|error| NoFigure::failed(format!("{}: {error}", path.display())))?;
+            let text =
+                fs::read_to_string(&path).map_err(|error| NoFigure::failed(format!("{}: {error}", path.display())))?;
             parse_weight(&text).ok_or_else(|| NoFigure::failed(format!("{} has no Pss and Rss", path.display())))
         })
         .collect()

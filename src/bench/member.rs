@@ -4,13 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
 use serde::{Deserialize, Serialize};
 
 use super::lab::up;
@@ -65,8 +67,7 @@ pub fn joins(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
     let mut series = [
         Series::new(name, "join to the host's report", Unit::Milliseconds),
         Series::new(name, "join to the first packet", Unit::Milliseconds),
-        Series::new(name, "report to the first packet", Unit::Milliseconds)
-            .target(Target::AtMost(AFTER_REPORT_MS_MAX)),
+        Series::new(name, "report to the first packet", Unit::Milliseconds).target(Target::AtMost(AFTER_REPORT_MS_MAX)),
     ];
     match networks::tree("fast-leave: true").and_then(|plan| inside::<Joins>(setting, &plan, "member-joins")) {
         Ok(joins) => {
@@ -99,22 +100,22 @@ const RFC_STARTUP: &str = "startup-query-response-interval: 10s";
 
 /// Starts a lab and runs a part of the bench inside of it.
 fn inside<T: serde::de::DeserializeOwned>(setting: &Setting, plan: &Plan, part: &str) -> Result<T, NoFigure> {
-    let lab = up(&setting.scratch, plan)?;
-    let out = setting.scratch.join("samples");
-    let open = |path: &Path| File::create(path).map_err(|error| NoFigure::failed(format!("{}: {error}", path.display())));
-    let (samples, words) = (open(&out)?, open(&setting.scratch.join("words"))?);
+    let lab = up(&setting.base, plan)?;
     let nothing = File::open("/dev/null").map_err(NoFigure::failed)?;
+    let (samples, out) = pipe2(OFlag::O_CLOEXEC).map_err(NoFigure::failed)?;
+    let words = std::io::stderr();
     let command = Command::new(None, [setting.testbed.as_os_str(), "bench".as_ref(), part.as_ref()]);
     let mut running =
-        lab.lab().exec(command, [nothing.as_fd(), samples.as_fd(), words.as_fd()]).map_err(NoFigure::failed)?;
+        lab.lab().exec(command, [nothing.as_fd(), out.as_fd(), words.as_fd()]).map_err(NoFigure::failed)?;
+    drop(out);
+    let mut text = String::new();
+    File::from(samples).read_to_string(&mut text).map_err(NoFigure::failed)?;
     let exit = running.wait().map_err(NoFigure::failed)?;
     lab.down(&mut || {}).map_err(NoFigure::failed)?;
-    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     if exit.code() != 0 {
-        let words = read(&setting.scratch.join("words"));
-        return Err(NoFigure::failed(format!("{exit}: {}", words.trim().lines().last().unwrap_or("no word"))));
+        return Err(NoFigure::failed(format!("{part}: {exit}")));
     }
-    serde_json::from_str(read(&out).trim()).map_err(|error| NoFigure::failed(format!("samples: {error}")))
+    serde_json::from_str(text.trim()).map_err(|error| NoFigure::failed(format!("samples: {error}")))
 }
 
 /// The member's side, inside the lab.
@@ -284,9 +285,9 @@ pub fn measure_starts() -> Result<Starts, NoFigure> {
         let started: Result<(), NoFigure> = std::thread::scope(|scope| {
             let start_one = |router: &&str| lab.daemon(router, DaemonAction::Start).map_err(NoFigure::failed);
             let threads: Vec<_> = routers.iter().map(|router| scope.spawn(move || start_one(router))).collect();
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         started?;
         let packet = member.first_packet()?;

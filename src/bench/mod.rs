@@ -15,6 +15,8 @@ mod table;
 
 use std::path::PathBuf;
 
+use crate::lab::Base;
+
 pub use figures::{Report, Series, Target, Unit, Verdict};
 pub use table::render;
 
@@ -25,8 +27,8 @@ pub struct Setting {
     pub rounds: usize,
     /// This very program.
     pub testbed: PathBuf,
-    /// A directory of the bench's own for state and samples.
-    pub scratch: PathBuf,
+    /// Where the state of labs lies.
+    pub base: Base,
 }
 
 /// Why a variant has no figure: said in the table.

@@ -20,8 +20,7 @@ pub fn chain(routers: usize, hosts: bool) -> Result<Plan, NoFigure> {
         row.insert(0, "left".into());
         row.push("right".into());
     }
-    let links: String =
-        row.windows(2).map(|pair| format!("  - {{between: [{}, {}]}}\n", pair[0], pair[1])).collect();
+    let links: String = row.windows(2).map(|pair| format!("  - {{between: [{}, {}]}}\n", pair[0], pair[1])).collect();
     plan(&format!("name: bench-chain\nnodes:\n{nodes}links:\n{links}"))
 }
 

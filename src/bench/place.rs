@@ -73,8 +73,8 @@ pub fn part<T: DeserializeOwned>(setting: &Setting, arguments: &[&str]) -> Resul
 ///
 /// # Errors
 /// [`NoFigure::Missing`] with the command that builds it.
-pub fn beside(setting: &Setting, name: &str) -> Result<Command, NoFigure> {
-    let directory = setting.testbed.parent().unwrap_or(Path::new("."));
+pub fn beside(testbed: &Path, name: &str) -> Result<Command, NoFigure> {
+    let directory = testbed.parent().unwrap_or(Path::new("."));
     let found = [directory.join("examples").join(name), directory.join(format!("testbed-{name}"))];
     match found.iter().find(|path| path.is_file()) {
         Some(path) => Ok(Command::new(path)),

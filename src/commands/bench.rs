@@ -1,9 +1,11 @@
 //! `testbed bench`: figures of this machine.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
+use super::labs::Where;
 use super::{Failure, Outcome, Result};
-use crate::bench::{NoFigure, Report, Setting, chain, render};
+use crate::bench::{NoFigure, Report, Setting, bulk, chain, lab, member, render};
 
 /// Measurements of each variant, unless asked for otherwise.
 const ROUNDS: usize = 5;
@@ -26,6 +28,8 @@ pub struct Args {
     /// Print every measurement as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// What is measured.
@@ -35,27 +39,45 @@ enum Experiment {
     Chain100,
     /// The same with 300.
     Chain300,
+    /// A lab of 100 routers with a router-core each: up, down, memory.
+    Lab100,
+    /// Join to first packet across three routers, beside the kernel's own report delay.
+    Join,
+    /// Start of the daemons to the first packet at a host that has joined before (about four minutes).
+    Start,
+    /// The bulk sender and receiver beside a bare loop.
+    Bulk,
 }
 
 /// Parts of experiments that need a process of their own.
 #[derive(Debug, clap::Subcommand)]
 enum Part {
     #[command(hide = true)]
+    Fabric { nodes: usize },
+    #[command(hide = true)]
+    Routes { nodes: usize },
+    #[command(hide = true)]
     IpBatch { nodes: usize },
     #[command(hide = true)]
     Mininet { nodes: usize },
+    #[command(hide = true)]
+    MemberJoins,
+    #[command(hide = true)]
+    MemberStarts,
+    #[command(hide = true)]
+    BulkBare,
+    #[command(hide = true)]
+    BulkStamped,
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
-    match args.part {
-        Some(Part::IpBatch { nodes }) => return give(chain::ip_batch(nodes)),
-        Some(Part::Mininet { nodes }) => return give(chain::mininet(nodes)),
-        None => {}
-    }
     let testbed =
         std::env::current_exe().map_err(|error| Failure::machine(format!("where is this program? {error}")))?;
-    let setting = Setting { rounds: args.rounds, testbed };
+    if let Some(part) = args.part {
+        return run_part(&part, &testbed);
+    }
+    let setting = Setting { rounds: args.rounds, testbed, base: args.place.base()? };
     let chosen = |experiment| args.experiments.is_empty() || args.experiments.contains(&experiment);
     let terminal = std::io::stderr().is_terminal();
     let mut tell = |what: &str| {
@@ -69,6 +91,18 @@ pub fn run(args: Args) -> Result {
             report.series.extend(chain::experiment(&setting, nodes, &mut tell));
         }
     }
+    if chosen(Experiment::Lab100) {
+        report.series.extend(lab::experiment(&setting, 100, &mut tell));
+    }
+    if chosen(Experiment::Join) {
+        report.series.extend(member::joins(&setting, &mut tell));
+    }
+    if chosen(Experiment::Start) {
+        report.series.extend(member::starts(&setting, &mut tell));
+    }
+    if chosen(Experiment::Bulk) {
+        report.series.extend(bulk::experiment(&setting, &mut tell));
+    }
     tell("");
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::machine(error.to_string()))?;
@@ -77,6 +111,19 @@ pub fn run(args: Args) -> Result {
         println!("{}", render(&report));
     }
     Ok(if report.is_missed() { Outcome::CheckFailed } else { Outcome::Held }.into())
+}
+
+fn run_part(part: &Part, testbed: &Path) -> Result {
+    match *part {
+        Part::Fabric { nodes } => give(chain::fabric(nodes)),
+        Part::Routes { nodes } => give(chain::routes(nodes)),
+        Part::IpBatch { nodes } => give(chain::ip_batch(nodes)),
+        Part::Mininet { nodes } => give(chain::mininet(nodes)),
+        Part::MemberJoins => give(member::measure_joins()),
+        Part::MemberStarts => give(member::measure_starts()),
+        Part::BulkBare => give(bulk::bare(testbed)),
+        Part::BulkStamped => give(bulk::stamped()),
+    }
 }
 
 fn give(times: std::result::Result<impl serde::Serialize, NoFigure>) -> Result {
