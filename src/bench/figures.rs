@@ -58,6 +58,8 @@ pub struct Series {
     pub target: Option<Target>,
     /// The series whose median this one's is shown as a multiple of.
     pub beside: Option<String>,
+    /// What may have disturbed the measuring.
+    pub doubts: Vec<String>,
     /// Why there is no figure.
     #[serde(serialize_with = "as_text")]
     pub why_not: Option<NoFigure>,
@@ -92,6 +94,7 @@ impl Series {
             samples: Vec::new(),
             target: None,
             beside: None,
+            doubts: Vec::new(),
             why_not: None,
         }
     }

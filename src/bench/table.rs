@@ -21,7 +21,11 @@ pub fn render(report: &Report) -> String {
     let mut table = builder.build();
     table.with(Style::blank()).modify(Columns::new(1..=4), Alignment::right());
     let text = table.to_string();
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = text.lines().map(|line| line.trim_end().to_owned()).collect();
+    for series in &report.series {
+        lines.extend(series.doubts.iter().map(|doubt| format!("doubt: {}: {doubt}", series.name.trim())));
+    }
+    lines.join("\n")
 }
 
 fn record(report: &Report, series: &Series) -> [String; 8] {
@@ -73,11 +77,13 @@ mod tests {
         ours.samples = vec![120.0, 122.0, 121.0];
         let mut other = Series::new("chain of 100", "Mininet", Unit::Milliseconds).beside("floor");
         other.why_not = Some(NoFigure::Missing("Mininet is not installed".into()));
+        other.doubts.push("a clock was set".into());
         let text = render(&Report { series: vec![floor, ours, other] });
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("chain of 100"));
         assert!(lines[2].contains("61.0 ms") && lines[2].contains("60.0 ms – 65.5 ms"), "{text}");
         assert!(lines[3].contains("1.98 × floor") && lines[3].ends_with("MISSED"), "{text}");
         assert!(lines[4].ends_with("skipped: Mininet is not installed"), "{text}");
+        assert_eq!(lines[5], "doubt: Mininet: a clock was set");
     }
 }
