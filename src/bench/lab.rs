@@ -78,7 +78,8 @@ struct StartTimes {
 /// Starts a lab, and says when which part of it was there.
 fn timed_start(base: &Base, plan: &Plan, bare: bool) -> Result<(RunningLab, StartTimes), NoFigure> {
     let (mut fabric, mut routes) = (None, None);
-    let options = Options { name: Some(format!("{}-{}", plan.name, std::process::id())), bare };
+    let name = format!("{}-{}", plan.name, std::process::id());
+    let options = Options { name: Some(&name), bare, ..Options::default() };
     let begin = Instant::now();
     let lab = start(base, plan, &options, &mut |progress| match progress {
         Progress::Fabric(..) => fabric = Some(Instant::now()),
