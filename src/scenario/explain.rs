@@ -250,7 +250,9 @@ fn daemon<N: Network>(run: &mut Run<'_, N>, router: NodeId, outgoing: Option<usi
             None => format!("no member on {interface}"),
         });
     }
-    says.extend(run.network.beliefs(router, group).into_iter().take(BELIEFS));
+    let told = !says.is_empty();
+    let new = |line: &String| !(told && line.contains("member"));
+    says.extend(run.network.beliefs(router, group).into_iter().filter(new).take(BELIEFS));
     (!says.is_empty()).then(|| format!("daemon: {}", says.join(", ")))
 }
 

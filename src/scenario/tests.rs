@@ -504,6 +504,8 @@ fn messages_on_wires_are_counted() {
         network
     };
     holds(&go(&plan, &mut network(), vec![check(2, Some(ids["r2"]), Message::IgmpQuery)]));
+    let late = vec![Action::Wait { time: ms(5000) }, check(2, None, Message::IgmpQuery)];
+    holds(&go(&plan, &mut network(), late));
     fails(
         &go(&plan, &mut network(), vec![check(3, None, Message::IgmpQuery)]),
         &["carried 2 of 3 wanted messages; seen there: 2 igmp-general-query from r2"],

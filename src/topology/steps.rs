@@ -177,8 +177,8 @@ pub enum Expectation {
     LeaveLatency { wire: WireId, group: IpAddr, below: Deadline },
     /// From `within` on, no packet of the group (any if absent) crosses the wire for `lasting`.
     Quiet { wire: WireId, group: Option<IpAddr>, within: Deadline, lasting: Duration },
-    /// At least `count` protocol messages of a kind are seen on the wire within a time, counted from the scenario's start if `since_start`,
-    /// else from this step's.
+    /// At least `count` protocol messages of a kind are seen on the wire by `within` after this step's start; those that were seen
+    /// since the scenario's start count if `since_start`, else those since this step's.
     Seen {
         wire: WireId,
         message: Message,

@@ -120,7 +120,7 @@ fn is_query(message: Message) -> bool {
     )
 }
 
-/// At least so many messages are seen in time.
+/// At least so many messages are seen in time: counted from the scenario's start or from the step's, in time from the step's.
 pub fn seen<N: Network>(
     run: &mut Run<'_, N>,
     wire: WireId,
@@ -130,12 +130,12 @@ pub fn seen<N: Network>(
 ) -> Result<Judgement, NetworkError> {
     let began = run.network.now();
     let since = if since_start { run.began } else { began };
-    let deadline = since + within;
+    let deadline = began + within;
     let fitting = move |sightings: &[ControlSighting]| {
         sightings.iter().filter(|s| s.time >= since && s.time <= deadline && wanted.fits(s)).count() as u64
     };
     // What was in time counts though it became known a little later.
-    let patience = deadline.max(began) + run.options.drain;
+    let patience = deadline + run.options.drain;
     let held = run.wait(patience, |network, _| Ok(fitting(&network.control(wire)) >= wanted.count))?;
     let sightings = run.network.control(wire);
     let number = fitting(&sightings);
