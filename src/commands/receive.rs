@@ -1,11 +1,13 @@
 //! `testbed receive`: receive a stream in a node and report what arrived.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 
 use router_core::time::Span;
 
-use super::send::group;
-use super::{Failure, Result};
+use super::Result;
+use super::labs::Which;
+use super::send::{Arguments, group, in_node};
 
 /// Arguments of `testbed receive`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +16,8 @@ pub struct Args {
     node: String,
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// What to receive; the same for the process in the node.
@@ -46,6 +50,49 @@ pub struct Options {
 }
 
 /// Runs the verb.
-pub fn run(_args: Args) -> Result {
-    Err(Failure::bad_input("`testbed receive` is not there yet"))
+pub fn run(args: Args) -> Result {
+    in_node(&args.which, &args.node, "receive", args.options.arguments())
+}
+
+impl Options {
+    /// The options as arguments of `testbed inside receive`.
+    fn arguments(&self) -> Vec<OsString> {
+        let arguments = Arguments::default()
+            .value("group", [self.group])
+            .value("port", [self.port])
+            .value("source", &self.source)
+            .flag("exclude", self.exclude)
+            .value("interface", self.interface.as_ref())
+            .value("duration", self.duration)
+            .value("count", self.count)
+            .flag("json", self.json);
+        arguments.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn options_reach_the_process_in_the_node_as_they_were_given() {
+        for line in [
+            "receive --group 239.1.1.1",
+            "receive --group 239.1.1.1 --source 10.0.0.1,10.0.0.2 --source 10.0.0.3 --exclude --port 9",
+            "receive --group ff3e::1 --interface eth1 --duration 1.5s --count 7 --json --source 2001:db8::1",
+        ] {
+            let given = Program::try_parse_from(line.split(' ')).unwrap().options;
+            let arguments = std::iter::once("receive".into()).chain(given.arguments());
+            assert_eq!(Program::try_parse_from(arguments).unwrap().options, given);
+        }
+        assert!(Program::try_parse_from(["receive", "--group", "239.1.1.1", "--exclude"]).is_err(), "exclude what?");
+    }
 }

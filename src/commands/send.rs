@@ -1,10 +1,14 @@
 //! `testbed send`: send a stamped stream from a node.
 
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use router_core::time::Span;
 
-use super::{Failure, Result};
+use super::labs::Which;
+use super::{Failure, Result, exec};
+use crate::lab::client::Command;
 use crate::traffic::stamp::{LENGTH, PAYLOAD_MAX};
 use crate::traffic::{BURST_MAX, RATE_MAX, RATE_MIN};
 
@@ -15,6 +19,8 @@ pub struct Args {
     node: String,
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// What to send; the same for the process in the node.
@@ -56,8 +62,56 @@ pub struct Options {
 }
 
 /// Runs the verb.
-pub fn run(_args: Args) -> Result {
-    Err(Failure::bad_input("`testbed send` is not there yet"))
+pub fn run(args: Args) -> Result {
+    in_node(&args.which, &args.node, "send", args.options.arguments())
+}
+
+/// Runs a part of this program in a node of a lab. Ctrl-C reaches it, and it ends with its figures.
+pub(super) fn in_node(which: &Which, node: &str, part: &str, arguments: Vec<OsString>) -> Result {
+    let lab = which.choose()?;
+    let testbed =
+        std::env::current_exe().map_err(|error| Failure::machine(format!("where is this program? {error}")))?;
+    let argv = [testbed.into(), "inside".into(), part.into()].into_iter().chain(arguments);
+    exec::execute(&lab, Command::new(Some(node), argv))
+}
+
+/// Writes options as arguments again.
+#[derive(Default)]
+pub(super) struct Arguments(pub Vec<OsString>);
+
+impl Arguments {
+    /// `--name=value`, if there is one.
+    pub fn value(mut self, name: &str, value: impl IntoIterator<Item = impl Display>) -> Arguments {
+        self.0.extend(value.into_iter().map(|value| format!("--{name}={value}").into()));
+        self
+    }
+
+    /// `--name`, if it is set.
+    pub fn flag(mut self, name: &str, set: bool) -> Arguments {
+        if set {
+            self.0.push(format!("--{name}").into());
+        }
+        self
+    }
+}
+
+impl Options {
+    /// The options as arguments of `testbed inside send`.
+    fn arguments(&self) -> Vec<OsString> {
+        let arguments = Arguments::default()
+            .value("group", [self.group])
+            .value("port", [self.port])
+            .value("rate", [self.rate])
+            .value("size", [self.size])
+            .value("ttl", [self.ttl])
+            .value("count", self.count)
+            .value("duration", self.duration)
+            .value("burst", [self.burst])
+            .value("interface", self.interface.as_ref())
+            .value("source", self.source)
+            .flag("json", self.json);
+        arguments.0
+    }
 }
 
 /// Reads a multicast group.
@@ -92,7 +146,27 @@ fn size(text: &str) -> std::result::Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn options_reach_the_process_in_the_node_as_they_were_given() {
+        for line in [
+            "send --group 239.1.1.1",
+            "send --group ff3e::1 --port 9 --rate 12.5kpps --size 32 --ttl 1 --count 7 --duration 90s --burst 3 --interface eth1 --source ::1 --json",
+        ] {
+            let given = Program::try_parse_from(line.split(' ')).unwrap().options;
+            let arguments = std::iter::once("send".into()).chain(given.arguments());
+            assert_eq!(Program::try_parse_from(arguments).unwrap().options, given);
+        }
+    }
 
     #[test]
     fn rates_read_as_files_have_them() {
