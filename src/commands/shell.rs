@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result {
 /// Passes on what is typed and what is printed until the shell ends (gives true) or this process is told to (false).
 fn relay(running: &Running, signals: &SignalFd, mut master: File) -> io::Result<bool> {
     let stdin = io::stdin();
-    let mut typed = File::from(OwnedFd::from(stdin.as_fd().try_clone_to_owned()?));
+    let mut typed = File::from(stdin.as_fd().try_clone_to_owned()?);
     let mut out = io::stdout();
     let mut buffer = [0; 16 * 1024];
     // What is typed waits here while the shell does not read.

@@ -79,8 +79,15 @@ pub fn start(
         return Err(unclaim(io_error("speak to the lab's monitor")(error)));
     }
     drop((claim.lock, turn));
-    running.await_ready(progress, options.interrupt)?;
-    Ok(running)
+    match running.await_ready(progress, options.interrupt) {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            drop(running);
+            // The monitor has cleaned up, unless it was killed.
+            let _ = base.sweep();
+            Err(error)
+        }
+    }
 }
 
 fn spawn_monitor(state: &std::path::Path) -> Result<(Child, OwnedFd), LabError> {

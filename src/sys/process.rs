@@ -271,6 +271,8 @@ impl Prepared<'_> {
                 match Errno::last() {
                     // As shells do: what is found but may not be run is told only if nothing better comes.
                     Errno::ENOENT | Errno::ENOTDIR => {}
+                    // Also when the directory cannot be searched: then nothing is known to be there.
+                    Errno::EACCES if libc::access(path.as_ptr(), libc::F_OK) < 0 => {}
                     Errno::EACCES => error = Errno::EACCES,
                     other => return (Step::Execute, other),
                 }
