@@ -2,6 +2,9 @@
 
 use clap::Subcommand;
 
+use crate::daemon;
+use crate::topology::plan::Plan;
+
 pub mod bench;
 pub mod capture;
 pub mod completions;
@@ -82,6 +85,11 @@ impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Verdict {
         Verdict::Outcome(outcome)
     }
+}
+
+/// What the routers' daemons of a plan cannot do, a line each; empty if they can do it all.
+fn refusals(plan: &Plan) -> String {
+    daemon::check(plan).iter().map(|error| format!("{}: {error}\n", plan.file)).collect()
 }
 
 /// The verbs.

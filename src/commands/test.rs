@@ -50,7 +50,10 @@ pub fn run(args: Args) -> Result {
     let terminal = std::io::stderr().is_terminal();
     for file in &args.files {
         match topology::load(file) {
-            Ok(plan) => plans.push(plan),
+            Ok(plan) => {
+                faults.push_str(&super::refusals(&plan));
+                plans.push(plan);
+            }
             Err(wrong) => faults.push_str(&wrong.render(terminal)),
         }
     }

@@ -42,6 +42,10 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
     let plan = load(&args)?;
+    let refusals = super::refusals(&plan);
+    if !refusals.is_empty() {
+        return Err(Failure::bad_input(refusals.trim_end()));
+    }
     let base = args.place.base()?;
     let name = args.name.as_deref().unwrap_or(&plan.name);
     if base.sweep()?.iter().any(|up| up == name) {

@@ -20,7 +20,13 @@ pub fn run(args: Args) -> Result {
     let mut outcome = Outcome::Held;
     for file in &args.files {
         match topology::load(file) {
-            Ok(plan) => super::print(&format!("{}: {}\n", plan.file, counts(&plan))),
+            Ok(plan) => match super::refusals(&plan) {
+                refusals if refusals.is_empty() => super::print(&format!("{}: {}\n", plan.file, counts(&plan))),
+                refusals => {
+                    outcome = Outcome::BadInput;
+                    eprint!("{refusals}");
+                }
+            },
             Err(faults) => {
                 outcome = Outcome::BadInput;
                 eprint!("{}", faults.render(std::io::stderr().is_terminal()));

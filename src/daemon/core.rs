@@ -36,6 +36,11 @@ pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError>
     })
 }
 
+pub(super) fn check(at: &At<'_>) -> Vec<DaemonError> {
+    let errors = configuration(at).check().err().map(|errors| errors.0).unwrap_or_default();
+    errors.into_iter().map(|why| DaemonError::Refused { node: at.node.name.clone(), why }).collect()
+}
+
 fn configuration(at: &At<'_>) -> Config {
     let name = |index: usize| at.interface_name(index).to_owned();
     Config {

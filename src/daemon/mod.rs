@@ -12,6 +12,8 @@ mod smcroute;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::router_core::config::ConfigError;
+
 use crate::topology::plan::{Daemon, Node, NodeId, Plan, Router};
 
 pub use self::core::igmp_in_force;
@@ -104,6 +106,14 @@ pub enum DaemonError {
         /// What would be right.
         remedy: String,
     },
+    /// router-core refuses the configuration that follows from the file.
+    #[error("{node}: {why}")]
+    Refused {
+        /// The node.
+        node: String,
+        /// What is wrong with it.
+        why: ConfigError,
+    },
     /// A user's command is empty, or its program's path is relative.
     #[error("{node}: {what}")]
     BadCommand {
@@ -145,7 +155,7 @@ pub fn check(plan: &Plan) -> Vec<DaemonError> {
 
 fn check_router(at: &At<'_>) -> Vec<DaemonError> {
     match &at.router.daemon {
-        Daemon::RouterCore => Vec::new(),
+        Daemon::RouterCore => core::check(at),
         Daemon::Smcroute => smcroute::check(at),
         Daemon::Exec(program) => exec::check(at, program),
     }

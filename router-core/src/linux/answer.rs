@@ -50,7 +50,16 @@ impl<M: Machine> Shell<M> {
                     }
                 }
             }
-            Shown::Interfaces(_) | Shown::Groups(_) | Shown::Routes(_) => {}
+            Shown::Routes(routes) => {
+                // Of interfaces that take no part (the loopback) the router knows only the index.
+                for route in routes {
+                    let index = route.interface.strip_prefix('#').and_then(|index| index.parse().ok());
+                    if let Some(link) = index.and_then(|index| self.monitor.link(index)) {
+                        route.interface = link.name.clone();
+                    }
+                }
+            }
+            Shown::Interfaces(_) | Shown::Groups(_) => {}
         }
         let mut line = serde_json::to_vec(&shown).unwrap_or_else(|error| {
             let text = error.to_string();

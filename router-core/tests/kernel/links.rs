@@ -66,6 +66,8 @@ fn routes_come_change_and_vanish_even_when_the_kernel_says_nothing() {
                 .collect::<Vec<_>>()
         };
         assert_eq!(to("10.0.1.0/24"), [("src".to_owned(), None)]);
+        ip("route add 10.6.0.0/16 dev lo");
+        eventually("interfaces that take no part have names too", || to("10.6.0.0/16") == [("lo".to_owned(), None)]);
         ip("route add 10.7.0.0/16 via 10.0.1.9");
         eventually("the route is there", || to("10.7.0.0/16") == [("src".to_owned(), Some("10.0.1.9".to_owned()))]);
         ip("route replace 10.7.0.0/16 via 10.0.2.9");
