@@ -148,9 +148,9 @@ fn timers_scale_with_the_defaults_and_response_times_are_what_messages_can_say()
 #[test]
 fn what_router_core_would_refuse_is_known_before_anything_starts() {
     let mut plan = plan(Daemon::RouterCore);
-    plan.nodes[0].interfaces[1].igmp.query_interval = Some(Span(Duration::from_secs(5)));
+    router_of(&mut plan).routes[0].outgoing = vec![0];
     let errors: Vec<String> = check(&plan).iter().map(ToString::to_string).collect();
-    assert_eq!(errors, ["r1: query-response-interval 10s in eth1 is not less than query-interval 5s"]);
+    assert_eq!(errors, ["r1: route for 239.1.0.0/16: eth0 is both incoming and outgoing"]);
 }
 
 #[test]
