@@ -67,7 +67,8 @@ pub struct Lack {
     pub why: String,
 }
 
-/// Finds out whether this kernel can build what a plan asks for. The calling thread comes back to its namespace.
+/// Finds out whether this kernel can build what a plan asks for. Where something has to be tried, the calling thread is left in a new, empty
+/// network namespace: an ordinary user could not come back to the machine's own.
 ///
 /// # Errors
 /// The first [`Lack`].
@@ -90,8 +91,14 @@ pub fn check(plan: &Plan) -> Result<(), Lack> {
         (Feature::Cuts, "nftables' egress hook", cut.map(|s| format!("the silent cut in scenario {}", s.name))),
         (Feature::Snooping, "IGMP snooping in bridges", snooping.map(|w| format!("snooping on {}", w.name))),
     ];
+    let mut moved = false;
     for (feature, name, wanted) in wanted {
         let Some(wanted) = wanted else { continue };
+        if !std::mem::replace(&mut moved, true) {
+            if let Err(error) = Namespace::create_and_enter() {
+                return Err(Lack { wanted, feature: "a network namespace", why: error.to_string() });
+            }
+        }
         if let Err(why) = try_out(feature) {
             return Err(Lack { wanted, feature: name, why });
         }
