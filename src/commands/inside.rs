@@ -10,7 +10,7 @@ mod send;
 
 use std::path::Path;
 
-use super::{Failure, Result, Verdict};
+use super::{Failure, Outcome, Result, Verdict};
 use crate::lab;
 use crate::routes::agent;
 use crate::topology::plan::Plan;
@@ -27,6 +27,8 @@ pub struct Args {
 enum Role {
     /// The parent of a lab's PID 1; standard input is the life line.
     Monitor,
+    /// Finds out what labs can do here and prints it as JSON.
+    Probe,
     /// Keeps the routes of a lab.
     Agent,
     /// Runs a scenario and prints its report.
@@ -48,6 +50,10 @@ pub fn run(args: Args) -> Result {
     match args.role {
         Role::Run(args) => run::run(&plan()?, args),
         Role::Capture(args) => capture::run(&plan()?, args),
+        Role::Probe => match lab::probe::run() {
+            Ok(()) => Ok(Outcome::Held.into()),
+            Err(error) => Err(Failure::machine(error.to_string())),
+        },
         Role::Monitor => Ok(Verdict::Status(lab::monitor())),
         Role::Agent => match agent::run(&plan()?) {
             Ok(never) => match never {},

@@ -17,7 +17,7 @@ use ::router_core::config::ConfigError;
 use crate::topology::plan::{Daemon, Node, NodeId, Plan, Router};
 
 pub use self::core::igmp_in_force;
-pub use find::{Found, Kind, find, program};
+pub use find::{Found, Kind, find, program, search_path};
 
 /// How often a readiness command is tried.
 pub const READY_EVERY: Duration = Duration::from_millis(50);

@@ -7,6 +7,7 @@ mod daemons;
 mod ground;
 mod monitor;
 mod place;
+pub mod probe;
 pub mod protocol;
 pub mod start;
 pub mod state;
@@ -17,6 +18,7 @@ pub use client::{Lab, Running};
 pub use monitor::run as monitor;
 pub use start::{Options, RunningLab, start};
 pub use state::Base;
+pub use supervisor::sites_for;
 
 /// Where a lab's state directory lies inside the lab.
 pub const INSIDE: &str = "/run/testbed/lab";

@@ -145,7 +145,7 @@ fn wait(child: Pid, awaited: &SigSet) -> Result<(), String> {
 }
 
 /// Enters a new PID namespace (for the children), and before it a user namespace if this user may not make one otherwise.
-fn separate() -> Result<(), String> {
+pub(super) fn separate() -> Result<(), String> {
     match unshare(CloneFlags::CLONE_NEWPID) {
         Ok(()) => return Ok(()),
         Err(Errno::EPERM) => {}

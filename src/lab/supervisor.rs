@@ -31,7 +31,7 @@ use super::protocol::{
 use super::start::OWN_PROGRAM;
 use super::turn::Turn;
 use super::{INSIDE, file};
-use crate::network::kernel::{self, FabricError};
+use crate::network::kernel::{self, FabricError, Namespace};
 use crate::sys::files::raise_open_files;
 use crate::sys::process::adopt;
 use crate::topology::plan::{NodeId, Plan};
@@ -42,6 +42,11 @@ const CONNECTIONS_MAX: usize = 4096;
 const DESCRIPTORS_BASE: u64 = 256;
 /// Descriptors that a namespace takes while the lab is built.
 const DESCRIPTORS_PER_NODE: u64 = 4;
+
+/// How many nodes and wires a lab may have with a limit of open files.
+pub fn sites_for(open_files: u64) -> u64 {
+    open_files.saturating_sub(DESCRIPTORS_BASE) / DESCRIPTORS_PER_NODE
+}
 
 /// The whole life of a supervisor; gives its exit status. It must be the child of a monitor and PID 1.
 pub(super) fn run(start: &Start, inheritance: Inheritance) -> u8 {
@@ -148,12 +153,14 @@ impl Supervisor {
         let before = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| text(&error))?;
         let (_, limit) = raise_open_files().map_err(|error| text(&error))?;
         let sites = (plan.nodes.len() + plan.wires.len()) as u64;
-        let needed = DESCRIPTORS_BASE + DESCRIPTORS_PER_NODE * sites;
-        if needed > limit {
+        if sites > sites_for(limit) {
+            let needed = DESCRIPTORS_BASE + DESCRIPTORS_PER_NODE * sites;
             return Err(machine(format!(
                 "{sites} nodes and wires need {needed} open files, and the limit is {limit}: raise it (`ulimit -Hn`)"
             )));
         }
+        // One that this user namespace owns: there is no way back into the host's.
+        Namespace::create_and_enter().map_err(|error| machine(format!("cannot make a network namespace: {error}")))?;
         kernel::needs::check(&plan).map_err(|lack| text(&lack))?;
         let mut told = Instant::now();
         let fabric = kernel::build(&plan, &mut |stage, done, of| {

@@ -1,6 +1,7 @@
 //! The unsafe corner: forks, descriptors that travel, terminals, namespaces, packet sockets.
 
 pub mod files;
+pub mod mroute;
 pub mod netns;
 pub mod packet;
 pub mod pass;

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
-use std::time::Duration;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::namespace::Namespace;
 use super::netlink::{CREATE, EXCLUSIVE, Netlink, NetlinkError};
 use super::{impairment, nft};
-use crate::topology::plan::{Impairment, Plan, WireKind};
+use crate::sys::mroute;
+use crate::topology::plan::{Impairment, Multicast, Plan, WireKind};
 use crate::topology::steps::{Action, CutKind};
 
 /// Something that a kernel has or lacks.
@@ -37,11 +39,17 @@ pub enum Feature {
     Ipv6,
     /// Settings in /proc/sys/net can be written.
     Settings,
+    /// IPv4 multicast forwarding.
+    Multicast,
+    /// IPv6 multicast forwarding.
+    Multicast6,
+    /// Packet sockets, for taps and captures.
+    Captures,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Feature; 10] = [
+    pub const ALL: [Feature; 13] = [
         Feature::Namespaces,
         Feature::Veth,
         Feature::Bridge,
@@ -52,6 +60,9 @@ impl Feature {
         Feature::Delay,
         Feature::Ipv6,
         Feature::Settings,
+        Feature::Multicast,
+        Feature::Multicast6,
+        Feature::Captures,
     ];
 }
 
@@ -67,46 +78,40 @@ pub struct Lack {
     pub why: String,
 }
 
-/// Finds out whether this kernel can build what a plan asks for. Where something has to be tried, the calling thread is left in a new, empty
-/// network namespace: an ordinary user could not come back to the machine's own.
-///
-/// # Errors
-/// The first [`Lack`].
-pub fn check(plan: &Plan) -> Result<(), Lack> {
-    let first = |holds: &dyn Fn(&Impairment) -> bool| {
-        plan.wires.iter().find(|wire| holds(&wire.impairment)).map(|wire| wire.name.clone())
+/// What a plan asks for beyond namespaces, links and bridges: each feature, what to call it, and what of the plan needs it.
+pub fn wanted(plan: &Plan) -> Vec<(Feature, &'static str, String)> {
+    let wire = |holds: &dyn Fn(&Impairment) -> bool, what: &str| {
+        plan.wires.iter().find(|wire| holds(&wire.impairment)).map(|wire| format!("the {what} of {}", wire.name))
     };
     let snooping = plan.wires.iter().find(|wire| wire.kind == WireKind::Lan { snooping: true });
     let cut = plan.scenarios.iter().find(|scenario| {
         scenario.steps.iter().any(|s| matches!(&s.action, Action::Fail(cut) if cut.how == CutKind::Silent))
     });
+    let router = plan.nodes.iter().find(|node| node.router().is_some_and(|r| r.multicast != Multicast::None));
     let wanted = [
-        (
-            Feature::Delay,
-            "the `netem` queue",
-            first(&|i| !i.delay.is_zero() || !i.jitter.is_zero()).map(|w| format!("the delay of {w}")),
-        ),
-        (Feature::Rate, "the `tbf` queue", first(&|i| i.rate.is_some()).map(|w| format!("the rate of {w}"))),
-        (Feature::Loss, "nftables with `numgen`", first(&|i| i.loss > 0.0).map(|w| format!("the loss of {w}"))),
+        (Feature::Delay, "the `netem` queue", wire(&|i| !i.delay.is_zero() || !i.jitter.is_zero(), "delay")),
+        (Feature::Rate, "the `tbf` queue", wire(&|i| i.rate.is_some(), "rate")),
+        (Feature::Loss, "nftables with `numgen`", wire(&|i| i.loss > 0.0, "loss")),
         (Feature::Cuts, "nftables' egress hook", cut.map(|s| format!("the silent cut in scenario {}", s.name))),
         (Feature::Snooping, "IGMP snooping in bridges", snooping.map(|w| format!("snooping on {}", w.name))),
+        (Feature::Multicast, "multicast forwarding", router.map(|node| format!("the router {}", node.name))),
     ];
-    let mut moved = false;
-    for (feature, name, wanted) in wanted {
-        let Some(wanted) = wanted else { continue };
-        if !std::mem::replace(&mut moved, true) {
-            if let Err(error) = Namespace::create_and_enter() {
-                return Err(Lack { wanted, feature: "a network namespace", why: error.to_string() });
-            }
-        }
-        if let Err(why) = try_out(feature) {
-            return Err(Lack { wanted, feature: name, why });
-        }
+    wanted.into_iter().filter_map(|(feature, name, by)| Some((feature, name, by?))).collect()
+}
+
+/// Finds out whether this kernel can build what a plan asks for. The calling thread comes back to its namespace.
+///
+/// # Errors
+/// The first [`Lack`].
+pub fn check(plan: &Plan) -> Result<(), Lack> {
+    for (feature, name, wanted) in wanted(plan) {
+        try_out(feature).map_err(|why| Lack { wanted, feature: name, why })?;
     }
     Ok(())
 }
 
-/// Tries one feature in a new namespace, and comes back to the one of before; the text is the kernel's word if it is not there.
+/// Tries one feature in a new namespace, and comes back to the one of before (which must be the lab's own: a user namespace cannot return to the
+/// host's); the text is the kernel's word if it is not there.
 ///
 /// # Errors
 /// What the system said.
@@ -160,6 +165,13 @@ fn try_here(feature: Feature) -> Result<(), String> {
         }
         Feature::Ipv6 => fs::metadata("/proc/sys/net/ipv6").map(drop).map_err(io),
         Feature::Settings => fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(io),
+        Feature::Multicast => mroute::try_out(mroute::Family::V4).map_err(io),
+        Feature::Multicast6 => mroute::try_out(mroute::Family::V6).map_err(io),
+        Feature::Captures => {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let opened = socket(AddressFamily::Packet, SockType::Raw, flags, None);
+            opened.map(drop).map_err(|error| error.to_string())
+        }
     }
 }
 
