@@ -34,8 +34,8 @@ fn an_interface_that_is_made_anew_works_again() {
         let source = Host::attach("src", 1);
         let member = Host::attach("dst", 2);
         let mut daemon = Daemon::start(ROUTER);
-        drop(member);
         ip("link del dev dst");
+        drop(member);
         eventually("the multicast interface is gone", || proc_net("ip_mr_vif").len() == 1);
         let member = Host::attach("dst", 2);
         eventually("it is back", || proc_net("ip_mr_vif").len() == 2);

@@ -155,6 +155,20 @@ fn a_second_daemon_says_that_there_is_one_already() {
 }
 
 #[test]
+fn a_supervisor_that_asks_is_told_when_the_daemon_is_ready() {
+    in_namespace("a_supervisor_that_asks_is_told_when_the_daemon_is_ready", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let supervisor = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _daemon = Daemon::start_with("{}", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+        let mut told = [0; 64];
+        let length = supervisor.recv(&mut told).unwrap();
+        assert_eq!(&told[..length], b"READY=1\n");
+    });
+}
+
+#[test]
 fn without_the_right_to_it_the_daemon_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config");

@@ -3,13 +3,13 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use router_core::wire::checksum;
 use router_core::wire::igmp::{self, Message, QueryV3, Record, RecordKind};
 use router_core::wire::ipv4::Header;
 
-use crate::support::{Daemon, Host, PATIENCE, igmp_header, in_namespace, receives};
+use crate::support::{Daemon, Host, PATIENCE, eventually, igmp_header, in_namespace, receives};
 use crate::{GROUP, PORT};
 
 /// Packets of each kind.
@@ -228,5 +228,31 @@ fn ten_thousand_malformed_packets_of_each_kind_change_nothing() {
         assert!(after <= before + GROWTH, "memory grew from {before} KiB to {after} KiB");
         assert!(daemon.counter("shell-packets-received") > u64::from(PACKETS));
         assert_eq!(daemon.terminate().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_flood_does_not_keep_the_timers_waiting() {
+    in_namespace("malformed::a_flood_does_not_keep_the_timers_waiting", || {
+        let member = Host::attach("dst", 2);
+        let mut daemon =
+            Daemon::start("{interfaces: [{name: dst}], igmp: {query-interval: 500ms, query-response-interval: 100ms}}");
+        let queries = |daemon: &Daemon| daemon.counter("dst.sent.general-query");
+        eventually("the startup queries are sent", || queries(&daemon) >= 2);
+        let raw = member.raw();
+        let report =
+            igmp_header(member.address, GROUP).emit(&Message::ReportV2 { group: GROUP }.emit()).expect("short");
+        let (before, begun) = (queries(&daemon), Instant::now());
+        let mut sent = 0u64;
+        while begun.elapsed() < Duration::from_secs(3) {
+            for _ in 0..1000 {
+                raw.send(&report);
+            }
+            sent += 1000;
+        }
+        // Six are due; a busy machine may make one or two of them late.
+        let asked = queries(&daemon) - before;
+        assert!(asked >= 3, "{asked} queries in 3 s of flood with {sent} packets");
+        daemon.take_events();
     });
 }

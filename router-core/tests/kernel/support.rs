@@ -187,8 +187,13 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon and waits until it is ready.
     pub fn start(config: &str) -> Daemon {
+        Daemon::start_with(config, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(config: &str, environment: &[(&str, &str)]) -> Daemon {
         let directory = tempfile::tempdir().expect("a directory");
-        let child = spawn(&directory, config, &[]);
+        let child = spawn(&directory, config, environment);
         let socket = directory.path().join("control");
         let deadline = Instant::now() + PATIENCE;
         let events = loop {
@@ -289,7 +294,7 @@ impl Drop for Daemon {
 }
 
 /// Starts the daemon with a configuration; it dies with the test's thread.
-fn spawn(directory: &tempfile::TempDir, config: &str, more: &[&str]) -> Child {
+fn spawn(directory: &tempfile::TempDir, config: &str, environment: &[(&str, &str)]) -> Child {
     let path = directory.path().join("config.yaml");
     std::fs::write(&path, config).expect("write");
     Command::new("setpriv")
@@ -297,7 +302,7 @@ fn spawn(directory: &tempfile::TempDir, config: &str, more: &[&str]) -> Child {
         .arg(&path)
         .arg("--control")
         .arg(directory.path().join("control"))
-        .args(more)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .spawn()
         .expect("setpriv and router-core start")
