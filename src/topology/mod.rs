@@ -13,6 +13,8 @@ mod read;
 mod resolve;
 mod scalars;
 pub mod steps;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use faults::Faults;
