@@ -115,3 +115,35 @@ fn the_shipped_topologies_fit_the_schema() {
         assert!(!fits(&schema, &schema, &wrong), "the schema takes anything");
     }
 }
+
+fn reference() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/file.md")).unwrap()
+}
+
+/// Keys of the language: those of every mapping in the schema.
+fn keys(schema: &Value, found: &mut std::collections::BTreeSet<String>) {
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        found.extend(properties.keys().cloned());
+    }
+    match schema {
+        Value::Object(map) => map.values().for_each(|inner| keys(inner, found)),
+        Value::Array(items) => items.iter().for_each(|inner| keys(inner, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_reference_has_an_example_of_every_key() {
+    let text = reference();
+    let (_, example) = text.split_once("```yaml\n").unwrap();
+    let (example, prose) = example.split_once("```").unwrap();
+    topology::parse("docs/file.md", example).unwrap_or_else(|faults| panic!("{faults}"));
+    let schema = topology::schema();
+    assert!(fits(&schema, &schema, &serde_yaml::from_str(example).unwrap()));
+    let mut known = std::collections::BTreeSet::new();
+    keys(&schema, &mut known);
+    for key in known {
+        assert!(example.contains(&format!("{key}:")), "the example lacks `{key}`");
+        assert!(prose.contains(&key), "the reference says nothing of `{key}`");
+    }
+}
