@@ -254,6 +254,11 @@ pub trait Network {
     fn happenings(&self) -> Vec<Happening>;
     /// The capture of a wire, if one is kept.
     fn capture(&self, wire: WireId) -> Option<PathBuf>;
+    /// How long so far the network could not react to anything, for reasons that are not its own (others on the machine held what
+    /// every change of its configuration needs): deadlines move by what is added to this while they run.
+    fn held_up(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Packets that the measuring side itself lost (full receive buffers of sockets or taps) and other reasons why timing cannot be
     /// judged: not empty makes a failed check inconclusive.
     fn doubts(&self) -> Vec<String>;

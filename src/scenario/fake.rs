@@ -16,6 +16,8 @@ use crate::topology::steps::{Cut, Place, SourceFilter, Stream};
 /// Time that a packet takes over a wire.
 const HOP: Duration = Duration::from_micros(20);
 
+const START: Time = Time(1_000_000_000);
+
 /// What is wrong with a network.
 #[derive(Clone, Debug, Default)]
 pub struct Defects {
@@ -47,6 +49,8 @@ pub struct Defects {
     pub silent_sender: bool,
     /// How much too late waits return.
     pub late: Duration,
+    /// Others hold the network up from the first time to the second (since its start).
+    pub held_up: Option<(Duration, Duration)>,
     /// What the measuring side says of itself.
     pub doubts: Vec<String>,
 }
@@ -82,7 +86,7 @@ impl Fake {
         Fake {
             plan: plan.clone(),
             defects: Defects::default(),
-            now: Time(1_000_000_000),
+            now: START,
             streams: Vec::new(),
             joined: BTreeMap::new(),
             lingering: Vec::new(),
@@ -417,6 +421,11 @@ impl Network for Fake {
 
     fn capture(&self, wire: WireId) -> Option<PathBuf> {
         self.captures.then(|| PathBuf::from(format!("captures/{}.pcapng", self.plan.wire(wire).name)))
+    }
+
+    fn held_up(&self) -> Duration {
+        let now = self.now.since(START);
+        self.defects.held_up.map_or(Duration::ZERO, |(from, to)| now.min(to).saturating_sub(from))
     }
 
     fn doubts(&self) -> Vec<String> {

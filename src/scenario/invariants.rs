@@ -42,7 +42,7 @@ impl Permitted {
 
 /// Judges all invariants that the scenario does not switch off.
 pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<InvariantReport> {
-    let worlds = run.history.permitted();
+    let worlds = run.history.permitted(run.network.held_up());
     let streams: Vec<Stream> = run.streams.iter().map(|s| s.stream.clone()).collect();
     let mut reports = Vec::new();
     for invariant in ALL {

@@ -39,10 +39,15 @@ impl Default for Options {
     }
 }
 
+/// The most by which a deadline moves because the network is held up.
+const HELD_UP_MAX: Duration = Duration::from_secs(30);
+
 /// A join or leave that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub time: Time,
+    /// How long the network had been held up before.
+    pub held_up: Duration,
     pub host: NodeId,
     pub group: IpAddr,
 }
@@ -154,17 +159,20 @@ impl<N: Network> Run<'_, N> {
             Action::Fail(cut) => {
                 let grace = self.silence_grace();
                 let at = self.network.fail(cut)?;
-                self.history.change(at, grace, |world| world.fail(cut));
+                let call = self.since(at);
+                self.history.change(at, call, grace, |world| world.fail(cut));
                 self.last_fault = Some(at);
             }
             Action::Restore { wire, end } => {
                 let at = self.network.restore(*wire, *end)?;
-                self.history.change(at, self.options.slack, |world| world.restore(*wire, *end));
+                let call = self.since(at);
+                self.history.change(at, call, self.options.slack, |world| world.restore(*wire, *end));
                 self.last_restart = Some(at);
             }
             Action::Kill { node } => {
                 let at = self.network.kill(*node)?;
-                self.history.change(at, self.options.slack, |world| world.kill(*node));
+                let call = self.since(at);
+                self.history.change(at, call, self.options.slack, |world| world.kill(*node));
                 self.history.went_on(at);
                 self.last_fault = Some(at);
             }
@@ -175,19 +183,22 @@ impl<N: Network> Run<'_, N> {
                 if !self.history.now().is_dead(*node) {
                     self.last_fault = Some(before);
                 }
-                self.history.change(before.min(at), self.options.slack, |world| world.restart(*node));
+                let call = self.since(before);
+                self.history.change(before.min(at), call, self.options.slack, |world| world.restart(*node));
                 self.history.went_on(at);
                 self.last_restart = Some(at);
             }
             Action::Pause { node } => {
                 let at = self.network.pause(*node)?;
-                self.history.change(at, self.options.slack, |world| world.pause(*node));
+                let call = self.since(at);
+                self.history.change(at, call, self.options.slack, |world| world.pause(*node));
                 self.history.stopped(at);
                 self.last_fault = Some(at);
             }
             Action::Resume { node } => {
                 let at = self.network.resume(*node)?;
-                self.history.change(at, self.leave_grace(), |world| world.resume(*node));
+                let call = self.since(at);
+                self.history.change(at, call, self.leave_grace(), |world| world.resume(*node));
                 self.history.went_on(at);
             }
             Action::Wait { time } => {
@@ -271,9 +282,11 @@ impl<N: Network> Run<'_, N> {
     fn join(&mut self, hosts: &[NodeId], group: IpAddr, filter: &SourceFilter) -> Result<(), NetworkError> {
         for &host in hosts {
             let grace = self.leave_grace();
+            let held_up = self.network.held_up();
             let time = self.network.join(host, group, filter)?;
-            self.history.change(time, grace, |world| world.join(host, group, filter));
-            let call = Call { time, host, group };
+            let took = self.since(time);
+            self.history.change(time, took, grace, |world| world.join(host, group, filter));
+            let call = Call { time, held_up, host, group };
             if oracle::is_nothing(filter) { self.leaves.push(call) } else { self.joins.push(call) }
         }
         Ok(())
@@ -282,9 +295,11 @@ impl<N: Network> Run<'_, N> {
     fn leave(&mut self, hosts: &[NodeId], group: IpAddr) -> Result<(), NetworkError> {
         for &host in hosts {
             let grace = self.leave_grace();
+            let held_up = self.network.held_up();
             let time = self.network.leave(host, group)?;
-            self.history.change(time, grace, |world| world.leave(host, group));
-            self.leaves.push(Call { time, host, group });
+            let took = self.since(time);
+            self.history.change(time, took, grace, |world| world.leave(host, group));
+            self.leaves.push(Call { time, held_up, host, group });
         }
         Ok(())
     }
@@ -323,21 +338,40 @@ impl<N: Network> Run<'_, N> {
 
     /// Lets time pass.
     pub fn pass_until(&mut self, until: Time) -> Result<(), NetworkError> {
-        self.wait(until, |_, _| Ok(false)).map(|_| ())
+        self.network.run_until(until, &mut |_| Ok(false))?;
+        self.late_by = self.late_by.max(self.network.now().since(until));
+        Ok(())
     }
 
-    /// Waits until `done` holds or the deadline passes; gives whether it held.
+    /// Waits until `done` holds or the deadline passes, which moves while the network is held up; gives whether it held.
     pub fn wait(
         &mut self,
         deadline: Time,
         mut done: impl FnMut(&mut N, &mut Records) -> Result<bool, NetworkError>,
     ) -> Result<bool, NetworkError> {
-        let records = &mut self.records;
-        let held = self.network.run_until(deadline, &mut |network| done(network, records))?;
-        if !held {
-            self.late_by = self.late_by.max(self.network.now().since(deadline));
+        let before = self.network.held_up();
+        let mut moved = deadline;
+        loop {
+            let records = &mut self.records;
+            if self.network.run_until(moved, &mut |network| done(network, records))? {
+                return Ok(true);
+            }
+            self.late_by = self.late_by.max(self.network.now().since(moved));
+            let later = deadline + self.held_up_since(before);
+            if later <= moved {
+                return Ok(false);
+            }
+            moved = later;
         }
-        Ok(held)
+    }
+
+    /// How long the network was held up since a reading of it.
+    pub fn held_up_since(&self, before: Duration) -> Duration {
+        self.network.held_up().saturating_sub(before).min(HELD_UP_MAX)
+    }
+
+    fn since(&self, time: Time) -> Duration {
+        self.network.now().since(time)
     }
 
     /// The stream of a name, as it was started last.

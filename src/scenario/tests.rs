@@ -372,6 +372,37 @@ fn leaves_are_excused_for_their_time_and_measured() {
 }
 
 #[test]
+fn deadlines_move_while_others_hold_the_network_up() {
+    let (plan, ids) = chain();
+    let wire = plan.find_wire("last").unwrap();
+    let within = Deadline::Formula(Formula::LeaveLatency);
+    let quiet = Action::Expect(Expectation::Quiet { wire, group: Some(group()), within, lasting: ms(400) });
+    let latency = Action::Expect(Expectation::LeaveLatency { wire, group: group(), below: within });
+    let steps = || {
+        vec![
+            join(ids["h1"]),
+            Action::Stream(news(&ids)),
+            delivered(&[ids["h1"]]),
+            leave(ids["h1"]),
+            quiet.clone(),
+            latency.clone(),
+        ]
+    };
+    let network = |held_up| {
+        let mut network = Fake::new(&plan);
+        network.defects.leave_after = Some(ms(4500));
+        network.defects.held_up = held_up;
+        network
+    };
+    assert_eq!(go(&plan, &mut network(None), steps()).verdict, Verdict::Failed);
+    holds(&go(&plan, &mut network(Some((ms(1000), ms(2800)))), steps()));
+    let mut slow = Fake::new(&plan);
+    slow.defects.slow_join = ms(1200);
+    slow.defects.held_up = Some((ms(0), ms(900)));
+    holds(&go(&plan, &mut slow, vec![Action::Stream(news(&ids)), join(ids["h1"]), delivered(&[ids["h1"]])]));
+}
+
+#[test]
 fn a_leave_of_nothing_measures_nothing() {
     let (plan, ids) = chain();
     let wire = plan.find_wire("last").unwrap();

@@ -9,7 +9,7 @@ use super::delivery::{not_started, sent_within};
 use crate::network::{Arrival, HappeningKind, Network, NetworkError, Time};
 use crate::oracle::Deadlines;
 use crate::scenario::explain;
-use crate::scenario::outcome::{Figure, Finding, Moment, Place, Value};
+use crate::scenario::outcome::{Figure, Finding, Moment, Place, Value, Verdict};
 use crate::scenario::runner::{Run, millis};
 use crate::topology::plan::{NodeId, WireId};
 use crate::topology::steps::Stream;
@@ -33,7 +33,7 @@ pub fn outage<N: Network>(
     below: Duration,
     within: Duration,
 ) -> Result<Judgement, NetworkError> {
-    let began = run.network.now();
+    let (began, held_up) = (run.network.now(), run.network.held_up());
     let Some(started) = run.started(stream).cloned() else { return Ok(not_started(stream)) };
     let Some(fault) = run.last_fault else {
         return Ok(Judgement::failed("nothing has failed yet: there is no outage to measure"));
@@ -89,6 +89,14 @@ pub fn outage<N: Network>(
                 ))
             });
         }
+    }
+    let held_up = run.held_up_since(held_up);
+    if judgement.verdict == Verdict::Failed && held_up > Duration::from_millis(50) {
+        // Whoever repairs a path needs what others held.
+        judgement.verdict = Verdict::Inconclusive;
+        judgement
+            .findings
+            .push(Finding::text(format!("cannot be judged: the network was held up for {}", spell(held_up))));
     }
     judgement.timeline = timeline(run, fault, &firsts);
     Ok(judgement)
@@ -163,18 +171,18 @@ pub fn join_latency<N: Network>(
     let Some(started) = run.started(stream).cloned() else { return Ok(not_started(stream)) };
     let mut joins = BTreeMap::new();
     for call in run.joins.iter().filter(|c| c.group == started.stream.group && at.contains(&c.host)) {
-        joins.insert(call.host, call.time);
+        joins.insert(call.host, (call.time, call.held_up));
     }
     let mut judgement = Judgement::default();
     for host in at.iter().filter(|host| !joins.contains_key(host)) {
         judgement.fail(Finding::text(format!("{} has not joined {}", run.name(*host), started.stream.group)));
     }
     // A packet that arrives too late tells more than none.
-    let latest = joins.values().max().copied().unwrap_or_default() + below;
+    let latest = joins.values().map(|(time, _)| *time).max().unwrap_or_default() + below;
     let deadline = latest.max(run.network.now()) + run.drain_time();
     let mut firsts: BTreeMap<NodeId, Time> = BTreeMap::new();
     run.wait(deadline, |network, records| {
-        for (host, join) in &joins {
+        for (host, (join, _)) in &joins {
             if !firsts.contains_key(host)
                 && let Some(first) = records.arrivals(network, stream, *host).iter().find(|a| a.received >= *join)
             {
@@ -183,7 +191,8 @@ pub fn join_latency<N: Network>(
         }
         Ok(firsts.len() == joins.len())
     })?;
-    for (host, join) in joins {
+    for (host, (join, held_up)) in joins {
+        let below = below + run.held_up_since(held_up);
         let name = run.name(host).to_owned();
         match firsts.get(&host) {
             Some(first) => {
@@ -225,8 +234,9 @@ pub fn leave_latency<N: Network>(
 ) -> Result<Judgement, NetworkError> {
     let name = run.plan.wire(wire).name.clone();
     let here = |host: NodeId| run.plan.wire(wire).ends.iter().any(|end| end.node == host);
-    let leaves: Vec<Time> = run.leaves.iter().filter(|c| c.group == group && here(c.host)).map(|c| c.time).collect();
-    let Some(&left) = leaves.last() else {
+    let calls: Vec<_> = run.leaves.iter().filter(|c| c.group == group && here(c.host)).copied().collect();
+    let leaves: Vec<Time> = calls.iter().map(|c| c.time).collect();
+    let (Some(&left), Some(held_up)) = (leaves.last(), calls.last().map(|c| c.held_up)) else {
         return Ok(Judgement::failed(format!("nobody on {name} has left {group}")));
     };
     let streams: Vec<Stream> = run.streams.iter().map(|s| &s.stream).filter(|s| s.group == group).cloned().collect();
@@ -241,6 +251,8 @@ pub fn leave_latency<N: Network>(
     let silence = (10 * pace).clamp(Duration::from_millis(200), Duration::from_secs(5));
     let deadline = (left + below).max(run.network.now()) + silence;
     run.pass_until(deadline)?;
+    let below = below + run.held_up_since(held_up);
+    run.pass_until(deadline.max(left + below + silence))?;
     let mut last: Option<(Time, String, u64)> = None;
     let mut before = 0;
     let mut sent_after = 0;

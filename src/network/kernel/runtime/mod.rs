@@ -1,5 +1,6 @@
 //! [`KernelNetwork`]: a running lab as a scenario sees it. It lives in the runner, a process inside the lab.
 
+mod congestion;
 mod events;
 mod faults;
 mod route_log;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use router_core::control::client::{Client, ClientError};
 use router_core::show::{Show, Shown};
 
+use self::congestion::Congestion;
 use self::events::Events;
 use self::faults::{Change, Cuts};
 use self::route_log::RouteLog;
@@ -80,6 +82,7 @@ pub struct KernelNetwork<'p> {
     /// Faults that the scenario made.
     faults: Vec<Happening>,
     doubts: Vec<String>,
+    congestion: Congestion,
 }
 
 fn failed(what: impl Into<String>, why: impl std::fmt::Display) -> NetworkError {
@@ -123,6 +126,7 @@ impl<'p> KernelNetwork<'p> {
             route_log,
             faults: Vec::new(),
             doubts: Vec::new(),
+            congestion: Congestion::start(),
         };
         for id in plan.node_ids() {
             network.follow(id);
@@ -493,6 +497,10 @@ impl Network for KernelNetwork<'_> {
 
     fn capture(&self, wire: WireId) -> Option<PathBuf> {
         self.taps.capture(wire)
+    }
+
+    fn held_up(&self) -> Duration {
+        self.congestion.total()
     }
 
     fn doubts(&self) -> Vec<String> {
