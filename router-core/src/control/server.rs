@@ -5,10 +5,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::stat::{Mode, umask};
 
+use super::client::{Client as Probe, ClientError};
 use super::{EventLine, REQUEST_MAX, Refusal, Request};
 use crate::router::Event;
 use crate::show::Show;
@@ -19,6 +21,8 @@ const CLIENTS_MAX: usize = 32;
 const KEPT_MAX: usize = 64 * 1024;
 /// Octets that wait for a subscriber before it counts as too slow.
 const BACKLOG_MAX: usize = 256 * 1024;
+/// How long a daemon at the same path may take to show that it is there.
+const PROBE: Duration = Duration::from_secs(1);
 /// Connections taken in one turn of the loop.
 const TURN: usize = 16;
 
@@ -93,10 +97,16 @@ impl Server {
             if !there.file_type().is_socket() {
                 return Err(BindError::NotASocket(path.to_owned()));
             }
-            if UnixStream::connect(path).is_ok() {
-                return Err(BindError::InUse(path.to_owned()));
+            match Probe::connect(path, PROBE) {
+                Err(ClientError::Connect { why, .. }) if why.kind() == ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path).map_err(failed)?;
+                }
+                Err(ClientError::Connect { why, .. }) if why.kind() == ErrorKind::PermissionDenied => {
+                    return Err(failed(why));
+                }
+                // A daemon that hangs is one, too.
+                _ => return Err(BindError::InUse(path.to_owned())),
             }
-            std::fs::remove_file(path).map_err(failed)?;
         }
         let before = umask(Mode::from_bits_truncate(0o177));
         let bound = UnixListener::bind(path);

@@ -169,6 +169,34 @@ fn a_supervisor_that_asks_is_told_when_the_daemon_is_ready() {
 }
 
 #[test]
+#[cfg(feature = "sabotage")]
+fn a_deaf_querier_asks_and_hears_nothing() {
+    in_namespace("a_deaf_querier_asks_and_hears_nothing", || {
+        let (_source, member) = (Host::attach("src", 1), Host::attach("dst", 2));
+        let daemon = Daemon::start(
+            "{interfaces: [{name: src}, {name: dst, igmp: {deaf: true}}], routes: [{group: 239.0.0.0/8, incoming: src}]}",
+        );
+        let _receiver = member.join(GROUP, PORT);
+        eventually("it asks, and its host reports", || {
+            daemon.counter("dst.sent.general-query") > 0 && daemon.counter("shell-packets-received") > 0
+        });
+        std::thread::sleep(SILENCE);
+        assert_eq!(daemon.show(Show::Groups), Shown::Groups(vec![]));
+    });
+}
+
+#[test]
+#[cfg(not(feature = "sabotage"))]
+fn deafness_is_refused_by_a_daemon_that_was_not_built_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config");
+    std::fs::write(&path, "{interfaces: [{name: a, igmp: {deaf: true}}]}").unwrap();
+    let (code, said) = daemon_fails(&["--check", "--config", path.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("deaf in a: this daemon was built without its sabotage feature"), "{said}");
+}
+
+#[test]
 fn without_the_right_to_it_the_daemon_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config");

@@ -24,7 +24,7 @@ const BUFFER: usize = 16 * 1024;
 const QUEUE: usize = 1024 * 1024;
 /// News that is thrown away in one turn, after some was lost.
 const DISCARD: usize = 10_000;
-/// Dumps that other changes disturb are repeated so often before the last one is taken as it is.
+/// Dumps that other changes disturb are asked for so often before the last one is taken as it is.
 const TRIES: usize = 4;
 
 /// Watches the kernel's links, addresses and main routing tables.
@@ -288,31 +288,37 @@ fn dump_routes(buffer: &mut [u8]) -> io::Result<BTreeSet<Route>> {
     Ok(hops.flatten().map(|hop| Route::from(&hop)).collect())
 }
 
-/// Asks for all objects of a kind, on a socket of its own, so that answers and news do not mix.
+/// Asks for all objects of a kind, again if other changes disturb the answer or the kernel is too busy to give it.
 fn dump(kind: u16, buffer: &mut [u8]) -> io::Result<Vec<Change>> {
-    let socket =
-        socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    for _ in 1..TRIES {
+        match dump_once(kind, buffer) {
+            Ok((changes, false)) => return Ok(changes),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    dump_once(kind, buffer).map(|(changes, _)| changes)
+}
+
+/// Asks once, on a socket of its own, so that answers and news do not mix. Gives whether the answer was disturbed.
+fn dump_once(kind: u16, buffer: &mut [u8]) -> io::Result<(Vec<Change>, bool)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(5))?;
-    let mut tries = 0;
-    'again: loop {
-        tries += 1;
-        let request = message::dump_request(kind, tries);
-        socket::sendto(socket.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-        let mut changes = Vec::new();
-        let mut disturbed = false;
-        loop {
-            let length = match socket::recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                read => read?,
-            };
-            for change in message::parse(&buffer[..length]) {
-                match change {
-                    Change::Done if disturbed && (tries as usize) < TRIES => continue 'again,
-                    Change::Done => return Ok(changes),
-                    Change::Refused(errno) if errno != 0 => return Err(io::Error::from_raw_os_error(errno)),
-                    Change::Interrupted => disturbed = true,
-                    change => changes.push(change),
-                }
+    let request = message::dump_request(kind, 1);
+    socket::sendto(socket.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    let (mut changes, mut disturbed) = (Vec::new(), false);
+    loop {
+        let length = match socket::recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            read => read?,
+        };
+        for change in message::parse(&buffer[..length]) {
+            match change {
+                Change::Done => return Ok((changes, disturbed)),
+                Change::Refused(errno) if errno != 0 => return Err(io::Error::from_raw_os_error(errno)),
+                Change::Interrupted => disturbed = true,
+                change => changes.push(change),
             }
         }
     }
