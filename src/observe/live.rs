@@ -96,7 +96,9 @@ pub fn capture(
         captured: vec![Captured::default(); names.len()],
         first,
     };
-    match session.run(&mut taps, &epoll, wanted.duration).and_then(|()| session.finish(&mut taps)) {
+    let ended = session.run(&mut taps, &epoll, wanted.duration).and_then(|()| session.finish(&mut taps));
+    tap::close(taps);
+    match ended {
         Ok(()) => Ok(session.total()),
         // Whoever read has what he wanted.
         Err(LiveError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(session.total()),

@@ -33,6 +33,8 @@ const TURN: usize = 1024;
 const GATHER_MILLIS: u8 = 1;
 /// Nanoseconds that may pass between a frame's stamp and its place in the ring.
 pub(super) const MARGIN: u64 = 200_000;
+/// Threads that open and close rings.
+const THREADS: usize = 64;
 const STOP: u64 = u64::MAX;
 
 /// Why taps could not be opened.
@@ -201,6 +203,7 @@ impl Drop for Taps {
             // Nobody is left to tell.
             let _ = capture.finish();
         }
+        close(std::mem::take(&mut state.taps));
     }
 }
 
@@ -270,6 +273,9 @@ fn read(shared: &Shared, epoll: &Epoll) {
 }
 
 /// Opens taps on the wires that are picked. Frames come from the moment when each is open.
+///
+/// The kernel takes some milliseconds to open or close a ring (it waits until no processor uses what was there before), but waits for many at once
+/// no longer than for one: hence the threads, here and in [`close`].
 pub(super) fn open(
     plan: &Plan,
     namespaces: &Path,
@@ -277,15 +283,43 @@ pub(super) fn open(
     shape: Shape,
     pick: impl Fn(WireId) -> bool,
 ) -> Result<Vec<Tap>, TapError> {
-    let mut taps = Vec::new();
-    for (namespace, mut watched) in places(plan) {
-        watched.retain(|(_, place)| pick(place.wire));
-        if watched.is_empty() {
-            continue;
-        }
-        let path = namespaces.join(&namespace);
+    let mut watched: Vec<(String, String, Place)> = Vec::new();
+    for (namespace, places) in places(plan) {
+        let picked = places.into_iter().filter(|(_, place)| pick(place.wire));
+        watched.extend(picked.map(|(interface, place)| (namespace.clone(), interface, place)));
+    }
+    let share = watched.len().div_ceil(THREADS).max(1);
+    let opened: Vec<Result<Vec<Tap>, TapError>> = std::thread::scope(|scope| {
+        let begin = |share| {
+            let work = move || open_share(share, namespaces, filter, shape);
+            std::thread::Builder::new().name("open taps".into()).spawn_scoped(scope, work)
+        };
+        let threads: Vec<_> = watched.chunks(share).map(begin).collect();
+        let join = |thread: io::Result<std::thread::ScopedJoinHandle<'_, _>>| match thread?.join() {
+            Ok(taps) => taps,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut taps = Vec::with_capacity(watched.len());
+    for share in opened {
+        taps.extend(share?);
+    }
+    Ok(taps)
+}
+
+fn open_share(
+    share: &[(String, String, Place)],
+    namespaces: &Path,
+    filter: &[Instruction],
+    shape: Shape,
+) -> Result<Vec<Tap>, TapError> {
+    let mut taps = Vec::with_capacity(share.len());
+    for watched in share.chunk_by(|one, next| one.0 == next.0) {
+        let Some((namespace, ..)) = watched.first() else { continue };
+        let path = namespaces.join(namespace);
         let opened = netns::within(&path, || {
-            let tap = |(interface, place): &(String, Place)| {
+            let tap = |(namespace, interface, place): &(String, String, Place)| {
                 let open = || Ring::open(nix::net::if_::if_nametoindex(interface.as_str())?, filter, shape);
                 let failed =
                     |source| TapError::Interface { interface: interface.clone(), namespace: namespace.clone(), source };
@@ -296,6 +330,18 @@ pub(super) fn open(
         taps.extend(opened.map_err(|source| TapError::Namespace { path, source })??);
     }
     Ok(taps)
+}
+
+/// Closes taps, many at once; see [`open`].
+pub(super) fn close(mut taps: Vec<Tap>) {
+    let share = taps.len().div_ceil(THREADS).max(1);
+    std::thread::scope(|scope| {
+        while !taps.is_empty() {
+            let share = taps.split_off(taps.len().saturating_sub(share));
+            // Without a thread, the closure that owns them is dropped here, and they are closed one by one.
+            let _ = std::thread::Builder::new().name("close taps".into()).spawn_scoped(scope, move || drop(share));
+        }
+    });
 }
 
 /// The taps of a lab by namespace: interface names and places.

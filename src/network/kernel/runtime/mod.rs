@@ -33,6 +33,7 @@ use crate::observe::entries;
 use crate::observe::store::Limits;
 use crate::observe::tap::{CaptureTo, Taps};
 use crate::routes::agent;
+use crate::sys::files;
 use crate::topology::plan::{Daemon, NodeId, Plan, Router, WireId};
 use crate::topology::steps::{Cut, CutKind, Place, SourceFilter, Stream};
 use crate::traffic::stamp::StreamId;
@@ -96,6 +97,8 @@ impl<'p> KernelNetwork<'p> {
     /// # Errors
     /// [`NetworkError::Failed`] says which of them could not be had.
     pub fn open(plan: &'p Plan, places: Places, captures: Option<PathBuf>) -> Result<KernelNetwork<'p>, NetworkError> {
+        // A tap, a socket and a stream for every end of every wire and every router: more than the customary 1024.
+        files::raise_open_files().map_err(|error| failed("raise the limit of open files", error))?;
         let notifier = Arc::new(Notifier::new());
         let offset = clock::Offset::measure();
         let share = CAPTURES_ALL / (plan.wires.len() as u64).max(1);
