@@ -117,7 +117,9 @@ pub struct Stream {
 pub struct Cut {
     /// The wire.
     pub wire: WireId,
-    /// The end that is taken down or cut; without it: a link's second end, silent cuts at both ends.
+    /// The end that suffers it: that loses its carrier (its far side is taken down), is taken down, or neither sends nor hears anything.
+    /// Without it, a link's second end is taken down (so the first is the one that loses its carrier), or all its frames are dropped; a LAN
+    /// suffers it at every end.
     pub end: Option<Attachment>,
     /// How.
     pub how: CutKind,

@@ -158,7 +158,7 @@ keys! {
         pub link: At<String>,
         /// How (default carrier).
         pub how: Option<At<CutKind>>,
-        /// The end that is taken down or cut: a node.
+        /// The end that loses its carrier, is taken down or is cut: a node.
         pub end: Option<At<String>>,
         /// A silent cut is noticed by static unicast after this time (default never).
         pub detected_after: Option<At<Time>>,
