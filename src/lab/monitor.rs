@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -15,8 +16,12 @@ use super::protocol::{Failure, Fault, Order, Report, Start, receive, send};
 use super::state::Base;
 use super::supervisor;
 use super::turn::Turn;
+use crate::network::kernel::release::await_released;
 use crate::sys::files::close_inherited;
 use crate::sys::process::{fork_single_threaded, null};
+
+/// How long the kernel may take to take a lab's network namespaces apart. Others of the machine's may be in the same queue.
+const RELEASE_WAIT: Duration = Duration::from_secs(20);
 
 /// What the client that starts a lab hands over.
 #[derive(Debug)]
@@ -76,6 +81,10 @@ fn begin(life: OwnedFd) -> Result<(), (OwnedFd, Failure)> {
     let turn = Turn::handed_over(turn);
     let inheritance = Inheritance { life, lock, turn, monitor: None };
     let (inheritance, result) = guard(&start, inheritance);
+    // Until then the kernel is busy with the lab, and whoever waits for its end would go on too early.
+    if let Err(error) = await_released(RELEASE_WAIT) {
+        eprintln!("testbed: monitor: {error}");
+    }
     // However it went, what is outside the lab is cleaned up by whoever holds the lock: this process.
     if let Err(error) = Base::find(Some(&start.base)).and_then(|base| base.remove(&start.name)) {
         eprintln!("testbed: monitor: {error}");

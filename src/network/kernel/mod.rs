@@ -10,6 +10,7 @@ pub mod needs;
 pub mod netlink;
 pub mod nft;
 pub mod operate;
+pub mod release;
 pub mod runtime;
 mod settings;
 
