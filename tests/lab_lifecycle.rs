@@ -81,6 +81,14 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    /// However the test ends, its labs go.
+    fn drop(&mut self) {
+        let quiet = std::process::Stdio::null;
+        let _ = self.command(&["down", "--all"]).stdout(quiet()).stderr(quiet()).status();
+    }
+}
+
 fn everybody(test: impl Fn(&Bench)) {
     test(&Bench::new(Who::Self_));
     if nix::unistd::geteuid().is_root() {
