@@ -113,6 +113,17 @@ impl Lab {
         self
     }
 
+    /// The last wire made has no IPv6.
+    pub fn without_ipv6(mut self) -> Lab {
+        if let Some(wire) = self.plan.wires.last_mut() {
+            wire.subnets.retain(|subnet| subnet.addr().is_ipv4());
+            for end in &wire.ends {
+                self.plan.nodes[end.node.0].interfaces[end.interface].addresses.retain(|a| a.addr().is_ipv4());
+            }
+        }
+        self
+    }
+
     /// The plan; hosts use the first router on their first wire as gateway.
     pub fn plan(mut self) -> Plan {
         for n in 0..self.plan.nodes.len() {

@@ -108,6 +108,8 @@ pub struct Paths {
     takes_part: Vec<bool>,
     /// By node, interface: its address in each family, if it has one.
     addresses: Vec<Vec<[Option<IpAddr>; 2]>>,
+    /// Whether the routers that take part have both families on all of their interfaces, so that one search serves both.
+    alike: bool,
     /// By wire: its ends at routers that take part.
     ends: Vec<Vec<Attachment>>,
     /// Costs by wire.
@@ -125,7 +127,7 @@ impl Paths {
     pub fn new(plan: &Plan) -> Paths {
         let takes_part: Vec<bool> =
             plan.nodes.iter().map(|n| n.router().is_some_and(|r| r.unicast == Unicast::Static)).collect();
-        let addresses = plan
+        let addresses: Vec<Vec<[Option<IpAddr>; 2]>> = plan
             .nodes
             .iter()
             .map(|node| {
@@ -136,12 +138,14 @@ impl Paths {
                     .collect()
             })
             .collect();
-        let ends = plan
+        let ends: Vec<Vec<Attachment>> = plan
             .wires
             .iter()
             .map(|wire| wire.ends.iter().copied().filter(|end| takes_part[end.node.0]).collect())
             .collect();
+        let has_both = |at: &Attachment| addresses[at.node.0][at.interface].iter().all(Option::is_some);
         Paths {
+            alike: ends.iter().flatten().all(has_both),
             addresses,
             ends,
             costs: plan.wires.iter().map(|wire| u64::from(wire.cost.max(1))).collect(),
@@ -164,14 +168,20 @@ impl Paths {
     /// configuration does not change either.
     pub fn tables(&self, usable: &Usable) -> Vec<Table> {
         let mut tables = self.defaults.clone();
+        let mut last: Option<(Place, Family, Vec<Option<(u64, Attachment)>>)> = None;
         for (&(place, family), prefixes) in &self.destinations {
-            let distances = self.distances(place, family, usable);
-            let nearest = self.nearest(family, usable, &distances);
+            // The families of a place follow each other.
+            let known = last.as_ref().is_some_and(|(of, by, _)| *of == place && (*by == family || self.alike));
+            if !known {
+                let distances = self.distances(place, family, usable);
+                last = Some((place, family, self.nearest(family, usable, &distances)));
+            }
+            let Some((_, _, nearest)) = &last else { continue };
             for (node, table) in tables.iter_mut().enumerate() {
                 if !self.takes_part[node] || self.is_connected(node, place, family, usable) {
                     continue;
                 }
-                if let Some(hop) = self.next_hop(node, family, usable, &nearest) {
+                if let Some(hop) = self.next_hop(node, family, usable, nearest) {
                     table.extend(prefixes.iter().map(|&prefix| (prefix, hop)));
                 }
             }
@@ -200,6 +210,8 @@ impl Paths {
     /// By node: the cost of its shortest path to a place.
     fn distances(&self, place: Place, family: Family, usable: &Usable) -> Vec<Option<u64>> {
         let mut distances: Vec<Option<u64>> = vec![None; self.takes_part.len()];
+        // The shortest that is known so far: in a mesh, most wires lead to nothing shorter and need no place in the queue.
+        let mut known = vec![u64::MAX; self.takes_part.len()];
         let mut queue = BinaryHeap::new();
         match place {
             Place::Loopback(owner) => queue.push(Reverse((0, owner.0))),
@@ -224,9 +236,11 @@ impl Paths {
                     continue;
                 }
                 crossed[wire.0] = true;
+                let beyond = distance + self.costs[wire.0];
                 for &end in &self.ends[wire.0] {
-                    if distances[end.node.0].is_none() && self.is_open(end, family, usable) {
-                        queue.push(Reverse((distance + self.costs[wire.0], end.node.0)));
+                    if beyond < known[end.node.0] && self.is_open(end, family, usable) {
+                        known[end.node.0] = beyond;
+                        queue.push(Reverse((beyond, end.node.0)));
                     }
                 }
             }
@@ -354,6 +368,23 @@ mod tests {
             assert_eq!(next_name(&plan, "r1", hop), "r2");
             assert_eq!(hop.metric, 21);
         }
+    }
+
+    #[test]
+    fn each_family_goes_only_where_it_has_addresses() {
+        let plan = Lab::new()
+            .routers(&["r1", "r2"])
+            .hosts(&["h"])
+            .wire(1, &["r1", "r2"])
+            .without_ipv6()
+            .wire(10, &["r1", "r2"])
+            .wire(1, &["r2", "h"])
+            .plan();
+        let tables = Paths::new(&plan).tables(&Usable::all(&plan));
+        let v4 = hop_of(&tables, &plan, "r1", "10.0.2.0/24").unwrap();
+        let v6 = hop_of(&tables, &plan, "r1", "fd00:0:2::/64").unwrap();
+        assert_eq!((v4.interface, v4.metric), (0, 2));
+        assert_eq!((v6.interface, v6.metric), (1, 11));
     }
 
     #[test]
