@@ -253,9 +253,11 @@ impl<'p> Agent<'p> {
             let retry = RETRY_FIRST * (1 << (self.retries - 1));
             limit = Some(limit.map_or(retry, |limit| limit.min(retry)));
         }
-        let timeout = limit.map_or(PollTimeout::NONE, |limit| {
-            PollTimeout::try_from(limit.as_millis().max(1)).unwrap_or(PollTimeout::MAX)
-        });
+        let timeout = match limit {
+            _ if self.members.iter().any(|member| member.kernel.has_news()) => PollTimeout::ZERO,
+            Some(limit) => PollTimeout::try_from(limit.as_millis().max(1)).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
+        };
         let mut fds: Vec<PollFd> = Vec::with_capacity(self.members.len() + 1);
         fds.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
         fds.extend(self.members.iter().map(|member| PollFd::new(member.kernel.as_fd(), PollFlags::POLLIN)));
@@ -268,7 +270,10 @@ impl<'p> Agent<'p> {
 
         let mut moved = ready[0] && self.take_messages();
         let mut heard = moved;
-        for place in (0..self.members.len()).filter(|place| ready[place + 1]) {
+        for place in 0..self.members.len() {
+            if !ready[place + 1] && !self.members[place].kernel.has_news() {
+                continue;
+            }
             heard = true;
             moved |= self.take_news(place);
         }
@@ -290,6 +295,18 @@ impl<'p> Agent<'p> {
         }
         self.retries = if self.is_refused() { (self.retries + 1).min(RETRIES + 1) } else { 0 };
         Ok(())
+    }
+
+    /// Whether every kernel holds what it should, but for routes through interfaces that are down.
+    pub fn is_settled(&self) -> bool {
+        self.members.iter().all(|member| {
+            let wanted = &self.wanted[member.id.0];
+            !member.kernel.has_news()
+                && member.installed.keys().all(|prefix| wanted.contains_key(prefix))
+                && wanted
+                    .iter()
+                    .all(|(prefix, hop)| member.installed.get(prefix) == Some(hop) || !member.links[hop.interface].up)
+        })
     }
 
     fn is_refused(&self) -> bool {
@@ -386,26 +403,31 @@ impl<'p> Agent<'p> {
                 [News::Lost].into()
             }
         };
+        self.members[place].touched = true;
+        if news.contains(&News::Lost) {
+            return self.read_anew(place);
+        }
         let mut moved = false;
         for item in news {
-            self.members[place].touched = true;
-            match item {
-                News::Address(_) => {}
-                News::Link(link) => moved |= self.take_link(place, link),
-                News::Lost => {
-                    let before = self.usable.clone();
-                    if let Err(error) = self.read_links(place) {
-                        eprintln!("route agent: {error}");
-                    }
-                    if let Err(error) = self.read_routes(place) {
-                        eprintln!("route agent: routes of {} cannot be read: {error}", self.plan.node(id).name);
-                    }
-                    self.record(id, What::Resynchronised, None, 0);
-                    moved |= self.usable != before;
-                }
+            if let News::Link(link) = item {
+                moved |= self.take_link(place, link);
             }
         }
         moved
+    }
+
+    /// After a loss: what is left of the news is older than what was lost, so that only the kernel's own state counts.
+    fn read_anew(&mut self, place: usize) -> bool {
+        let id = self.members[place].id;
+        let before = self.usable.clone();
+        if let Err(error) = self.read_links(place) {
+            eprintln!("route agent: {error}");
+        }
+        if let Err(error) = self.read_routes(place) {
+            eprintln!("route agent: routes of {} cannot be read: {error}", self.plan.node(id).name);
+        }
+        self.record(id, What::Resynchronised, None, 0);
+        self.usable != before
     }
 
     fn take_link(&mut self, place: usize, link: LinkState) -> bool {

@@ -208,7 +208,12 @@ impl NodeKernel {
         Ok(routes)
     }
 
-    /// News since the last call; never waits.
+    /// Whether news were read already, beside the answer to a request: the socket need not be readable any more for them.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// News since the last call; never waits. With [`News::Lost`] among them, the others may be older than what was lost.
     ///
     /// # Errors
     /// Those of the socket.

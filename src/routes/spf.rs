@@ -101,6 +101,9 @@ enum Place {
     Loopback(NodeId),
 }
 
+/// By wire: the end at the router that is nearest to a destination, and that router's distance.
+type Nearest = Vec<Option<(u64, Attachment)>>;
+
 /// What never changes while a lab runs: who takes part, and the prefixes in use.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -168,7 +171,7 @@ impl Paths {
     /// configuration does not change either.
     pub fn tables(&self, usable: &Usable) -> Vec<Table> {
         let mut tables = self.defaults.clone();
-        let mut last: Option<(Place, Family, Vec<Option<(u64, Attachment)>>)> = None;
+        let mut last: Option<(Place, Family, Nearest)> = None;
         for (&(place, family), prefixes) in &self.destinations {
             // The families of a place follow each other.
             let known = last.as_ref().is_some_and(|(of, by, _)| *of == place && (*by == family || self.alike));
@@ -248,8 +251,7 @@ impl Paths {
         distances
     }
 
-    /// By wire: the end at the router that is nearest to the destination, and that router's distance.
-    fn nearest(&self, family: Family, usable: &Usable, distances: &[Option<u64>]) -> Vec<Option<(u64, Attachment)>> {
+    fn nearest(&self, family: Family, usable: &Usable, distances: &[Option<u64>]) -> Nearest {
         self.ends
             .iter()
             .map(|ends| {
@@ -263,13 +265,7 @@ impl Paths {
 
     /// The best next hop of a router. The nearest router of a wire never has a shorter path across that same wire, so
     /// one candidate a wire is enough.
-    fn next_hop(
-        &self,
-        node: usize,
-        family: Family,
-        usable: &Usable,
-        nearest: &[Option<(u64, Attachment)>],
-    ) -> Option<Hop> {
+    fn next_hop(&self, node: usize, family: Family, usable: &Usable, nearest: &Nearest) -> Option<Hop> {
         let mut best: Option<(u64, NodeId, usize, Attachment)> = None;
         for (interface, &wire) in self.wires[node].iter().enumerate() {
             let here = Attachment { node: NodeId(node), interface };

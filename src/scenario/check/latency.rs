@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Judgement;
 use super::delivery::{not_started, sent_within};
-use crate::network::{Arrival, HappeningKind, Network, NetworkError, Time};
+use crate::network::{Arrival, Happening, HappeningKind, Network, NetworkError, Time};
 use crate::oracle::Deadlines;
 use crate::scenario::explain;
 use crate::scenario::outcome::{Figure, Finding, Moment, Place, Value, Verdict};
@@ -98,8 +98,21 @@ pub fn outage<N: Network>(
             .findings
             .push(Finding::text(format!("cannot be judged: the network was held up for {}", spell(held_up))));
     }
+    if let Some(reaction) = agent_reaction(&run.network.happenings(), fault) {
+        judgement.figures.push(Figure::new("unicast routes moved in", Value::Span(reaction)));
+    }
     judgement.timeline = timeline(run, fault, &firsts);
     Ok(judgement)
+}
+
+/// How long the route agent took after a fault, from its first news to its last change: its part of an outage, apart from multicast's.
+fn agent_reaction(happenings: &[Happening], fault: Time) -> Option<Duration> {
+    let times = |kinds: &'static [HappeningKind]| {
+        happenings.iter().filter(move |h| h.time >= fault && kinds.contains(&h.kind)).map(|h| h.time)
+    };
+    let news = times(&[HappeningKind::Carrier, HappeningKind::Routes]).min()?;
+    let moved = times(&[HappeningKind::Routes]).max()?;
+    (moved > news).then(|| moved.since(news))
 }
 
 struct Gap {
@@ -324,4 +337,19 @@ pub fn leave_latency<N: Network>(
 
 fn spell(span: Duration) -> String {
     humantime::format_duration(millis(span)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_route_agents_part_of_an_outage_runs_from_its_news_to_its_last_change() {
+        let at = |micros: u64, kind| Happening { time: Time(micros * 1000), node: None, what: String::new(), kind };
+        let before = at(1, HappeningKind::Routes);
+        let carrier = at(100, HappeningKind::Carrier);
+        let history = [at(240, HappeningKind::Routes), before.clone(), at(90, HappeningKind::Fault), carrier.clone()];
+        assert_eq!(agent_reaction(&history, Time(90_000)), Some(Duration::from_micros(140)));
+        assert_eq!(agent_reaction(&[before, carrier], Time(90_000)), None, "nothing moved");
+    }
 }
