@@ -8,6 +8,7 @@ mod answer;
 mod clock;
 mod log;
 mod membership;
+mod memory;
 mod mroute;
 mod netlink;
 mod notify;
@@ -310,10 +311,11 @@ impl<M: Machine> Shell<M> {
                 if let Some(server) = &mut self.server {
                     server.publish(&event, &self.epoll);
                 }
-                if event.kind == EventKind::Ready
-                    && let Err(why) = notify::ready()
-                {
-                    self.log.say(now(), format_args!("the supervisor at NOTIFY_SOCKET cannot be told: {why}"));
+                if event.kind == EventKind::Ready {
+                    if let Err(why) = notify::ready() {
+                        self.log.say(now(), format_args!("the supervisor at NOTIFY_SOCKET cannot be told: {why}"));
+                    }
+                    memory::release_start();
                 }
             }
         }

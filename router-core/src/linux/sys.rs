@@ -83,6 +83,15 @@ pub fn raw_socket(protocol: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Unmaps the pages of a mapping that is not writable and has no page of this process's own (`Anonymous: 0 kB` in smaps(5)). They come
+/// back from the file when they are needed.
+pub(super) fn unmap_clean_pages(start: usize, end: usize) {
+    // SAFETY: pages of a private file mapping that were never written are equal to the file's. Dropping them from the page table loses
+    // nothing: the next access maps the same pages again. The caller has made sure that there are no others in the range, and a range that
+    // is not writable gets no others. An error changes nothing.
+    unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+}
+
 /// `setsockopt` of an IPv4 option with a plain value.
 pub fn set_option<T: Plain>(socket: impl AsFd, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: `value` is valid for reads of its own size during the call, and `Plain` says that the kernel may read it.
