@@ -26,6 +26,9 @@ links:
   - {between: [r1, r2]}
 lans:
   end: {nodes: [r2, g]}
+scenarios:
+  - name: idle
+    steps: [{wait: 20s}]
 ";
 
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +40,12 @@ enum Victim {
     ExecClient,
     ExecCommand,
     DownClient,
+    TestClient,
+    TestSupervisor,
+    TestRunner,
 }
 
-const VICTIMS: [Victim; 7] = [
+const VICTIMS: [Victim; 10] = [
     Victim::UpClient,
     Victim::Monitor,
     Victim::Supervisor,
@@ -47,6 +53,9 @@ const VICTIMS: [Victim; 7] = [
     Victim::ExecClient,
     Victim::ExecCommand,
     Victim::DownClient,
+    Victim::TestClient,
+    Victim::TestSupervisor,
+    Victim::TestRunner,
 ];
 
 /// A process of the lab, as /proc shows it.
@@ -102,10 +111,11 @@ impl Lab {
         let supervisor = monitors.iter().find(|p| monitors.iter().any(|other| other.pid == p.parent));
         match victim {
             Victim::Monitor => supervisor.map(|p| p.parent),
-            Victim::Supervisor => supervisor.map(|p| p.pid),
+            Victim::Supervisor | Victim::TestSupervisor => supervisor.map(|p| p.pid),
+            Victim::TestRunner => processes.iter().find(|p| p.command.contains("inside run")).map(|p| p.pid),
             Victim::Daemon => processes.iter().find(|p| p.command == "sleep 1000").map(|p| p.pid),
             Victim::ExecCommand => processes.iter().find(|p| p.command == "sleep 900").map(|p| p.pid),
-            Victim::UpClient | Victim::ExecClient | Victim::DownClient => None,
+            Victim::UpClient | Victim::ExecClient | Victim::DownClient | Victim::TestClient => None,
         }
     }
 
@@ -123,6 +133,18 @@ impl Lab {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
         let mark = self.scratch.path().to_str().expect("a path");
         assert!(!mounts.contains(mark), "{context}: a mount is left over:\n{mounts}");
+    }
+
+    /// After a kill: takes down what is still whole, and sees that nothing is left.
+    fn settle(&self, context: &str) {
+        if self.run(&["ps", "--json"]).expect_code(0).stdout.contains("\"name\"") {
+            let down = self.run(&["down", "--all"]);
+            assert!(matches!(down.code(), 0 | 2), "{context}: {down:?}");
+        }
+        self.await_nothing(context);
+        // The next verb sweeps.
+        self.run(&["ps"]).expect_code(0);
+        assert!(self.state().is_empty(), "{context}: {:?}", self.state());
     }
 
     fn state(&self) -> Vec<String> {
@@ -164,8 +186,22 @@ fn nothing_of_a_lab_survives_a_kill_at_any_moment() {
         let victim = VICTIMS[random.below(VICTIMS.len() as u64) as usize];
         let moment = Duration::from_millis(random.below(200));
         let context = format!("seed {seed}, round {round}: {victim:?} after {moment:?}");
+        if matches!(victim, Victim::TestClient | Victim::TestSupervisor | Victim::TestRunner) {
+            let mut test = lab.spawn(&["test", file]);
+            std::thread::sleep(moment + moment);
+            match lab.find(victim) {
+                Some(pid) => {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                    assert_ne!(test.wait().expect("wait").code(), Some(0), "{context}");
+                }
+                None => end(&mut test),
+            }
+            lab.settle(&context);
+            continue;
+        }
         let mut up = lab.spawn(&["up", file]);
         match victim {
+            Victim::TestClient | Victim::TestSupervisor | Victim::TestRunner => {}
             Victim::UpClient => {
                 std::thread::sleep(moment);
                 end(&mut up);
@@ -196,16 +232,7 @@ fn nothing_of_a_lab_survives_a_kill_at_any_moment() {
                 }
             }
         }
-        // What is still there is a whole lab, which can be taken down.
-        let ps = lab.run(&["ps", "--json"]).expect_code(0);
-        if ps.stdout.contains("\"chain\"") {
-            let down = lab.run(&["down"]);
-            assert!(matches!(down.code(), 0 | 2), "{context}: {down:?}");
-        }
-        lab.await_nothing(&context);
-        // The next verb sweeps.
-        lab.run(&["ps"]).expect_code(0);
-        assert!(lab.state().is_empty(), "{context}: {:?}", lab.state());
+        lab.settle(&context);
     }
     lab.run(&["up", file]).expect_code(0);
     lab.run(&["exec", "h", "--", "true"]).expect_code(0);

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
@@ -56,6 +57,10 @@ pub(super) fn run(start: &Start, inheritance: Inheritance) -> u8 {
         return 1;
     }
     let Inheritance { life, lock, turn, monitor } = inheritance;
+    // A client that does not read misses news of progress; the lab does not wait for it.
+    if let Err(error) = fcntl(&life, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)) {
+        eprintln!("testbed: supervisor: the life line may block: {error}");
+    }
     let supervisor = Supervisor::build(start, &life, turn);
     let result = supervisor.and_then(|mut supervisor| {
         supervisor.life = Some(life.try_clone().map_err(|error| machine(error.to_string()))?);
@@ -286,6 +291,7 @@ impl Supervisor {
         match order {
             Ok(Some((Order::Detach, _))) => self.life = None,
             Ok(Some((Order::Start(_), _))) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(None) | Err(_) => {
                 eprintln!("testbed: supervisor: the client that held the lab is gone");
                 self.down = true;
@@ -308,8 +314,8 @@ impl Supervisor {
     fn start_agent(&mut self) -> Result<(), Failure> {
         let path = Path::new(INSIDE).join(file::LOGS).join(file::AGENT_LOG);
         let log = open_log(&path)?;
-        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
-            .map_err(|error| machine(format!("cannot make a pipe: {error}")))?;
+        let (read, write) =
+            nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| machine(format!("cannot make a pipe: {error}")))?;
         let argv = ["testbed", "inside", "agent"].map(OsString::from);
         let environment: Vec<_> = std::env::vars_os().collect();
         let null = self.ground.null()?;
