@@ -59,7 +59,7 @@ pub fn parse(name: &str, text: &str) -> Result<Plan, Faults> {
     let root = match tree::parse(text) {
         Ok(Some(root)) if !root.is_null() => root,
         Ok(_) => return of_file(FaultKind::Empty),
-        Err(fault) => return Err(Faults::new(name, text, vec![fault])),
+        Err(fault) => return Err(Faults::new(name, text, vec![*fault])),
     };
     let mut cx = Cx::default();
     let plan = file::File::read(&root, &mut cx).map(|file| resolve::resolve(name, text, &file, &mut cx));

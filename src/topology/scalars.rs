@@ -31,10 +31,7 @@ pub(super) struct Int<const MIN: i64, const MAX: i64>(i64);
 
 impl<const MIN: i64, const MAX: i64> Int<MIN, MAX> {
     /// The number, in a type that holds the range.
-    pub fn get<T: TryFrom<i64>>(self) -> T
-    where
-        T: Default,
-    {
+    pub fn get<T: TryFrom<i64> + Default>(self) -> T {
         // A range that does not fit T would be a slip in the model; the least harmful answer is T's default.
         debug_assert!(T::try_from(self.0).is_ok());
         T::try_from(self.0).unwrap_or_default()

@@ -342,6 +342,15 @@ fn faults_of_a_hopeless_file_are_bounded() {
 }
 
 #[test]
+fn the_smallest_payload_has_room_for_a_stamp() {
+    let text = |size: usize| format!("      - stream: {{name: a, from: src, group: 239.1.1.1, size: {size}}}\n");
+    assert_eq!(crate::traffic::stamp::LENGTH, 32);
+    assert!(matches!(&steps(&text(32))[0], Action::Stream(stream) if stream.size == 32));
+    let text = format!("{}scenarios:\n  - name: s\n    steps:\n{}", SMALL.trim_start(), text(31));
+    assert!(parse("test.yaml", &text).is_err());
+}
+
+#[test]
 fn a_text_over_the_limit_is_refused() {
     let text = vec![b'#'; usize::try_from(SIZE_LIMIT).unwrap() + 1];
     assert!(parse_octets("big.yaml", text).is_err());

@@ -91,12 +91,16 @@ struct Builder<'a> {
     nodes: usize,
 }
 
+fn wrong(span: Span, kind: FaultKind) -> Box<Fault> {
+    Box::new(Fault::new(span, kind))
+}
+
 /// Parses a text into its tree; none if there is nothing in it but comments.
 ///
 /// # Errors
 /// The first place where the text is no YAML, has more than one document, tags, or keys that are no words, nests too
 /// deeply, or unfolds to too much. What comes after such a place can't be told apart, so there is only one.
-pub fn parse(text: &str) -> Result<Option<Rc<Node>>, Fault> {
+pub fn parse(text: &str) -> Result<Option<Rc<Node>>, Box<Fault>> {
     let options = granit_parser::options! {
         emit_comments: false,
         flow_nesting_limit: DEPTH_LIMIT,
@@ -108,7 +112,7 @@ pub fn parse(text: &str) -> Result<Option<Rc<Node>>, Fault> {
             Ok(parsed) => parsed,
             Err(error) => {
                 let at = offset(text, error.marker());
-                return Err(Fault::new(at..at, FaultKind::Syntax { message: error.kind().to_string() }));
+                return Err(wrong(at..at, FaultKind::Syntax { message: error.kind().to_string() }));
             }
         };
         let start = offset(text, &span.start);
@@ -127,15 +131,15 @@ fn offset(text: &str, marker: &granit_parser::Marker) -> usize {
 }
 
 impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Fault>> {
         match event {
-            Event::DocumentStart(..) if self.root.is_some() => Err(Fault::new(span, FaultKind::SecondDocument)),
+            Event::DocumentStart(..) if self.root.is_some() => Err(wrong(span, FaultKind::SecondDocument)),
             Event::Scalar(_, _, _, Some(tag))
             | Event::SequenceStart(_, _, Some(tag))
             | Event::MappingStart(_, _, Some(tag))
                 if !tag.is_yaml_core_schema() =>
             {
-                Err(Fault::new(span, FaultKind::Tag { tag: tag.to_string() }))
+                Err(wrong(span, FaultKind::Tag { tag: tag.to_string() }))
             }
             Event::Scalar(text, style, anchor, _) => {
                 let plain = style == ScalarStyle::Plain;
@@ -154,7 +158,7 @@ impl Builder<'_> {
             Event::Alias(id) => {
                 let Some(node) = self.anchors.get(&id).cloned() else {
                     // The parser refuses aliases without an anchor, so this one is inside what it names.
-                    return Err(Fault::new(span, FaultKind::AliasOfItself));
+                    return Err(wrong(span, FaultKind::AliasOfItself));
                 };
                 if self.wants_key() {
                     return match &node.value {
@@ -162,7 +166,7 @@ impl Builder<'_> {
                             self.set_key(Key { text: text.clone(), span });
                             Ok(())
                         }
-                        _ => Err(Fault::new(span, FaultKind::KeyIsNoWord)),
+                        _ => Err(wrong(span, FaultKind::KeyIsNoWord)),
                     };
                 }
                 self.count(node.weight, &span)?;
@@ -197,19 +201,19 @@ impl Builder<'_> {
         }
     }
 
-    fn open(&mut self, span: Span, anchor: usize, kind: OpenKind) -> Result<(), Fault> {
+    fn open(&mut self, span: Span, anchor: usize, kind: OpenKind) -> Result<(), Box<Fault>> {
         if self.wants_key() {
-            return Err(Fault::new(span, FaultKind::KeyIsNoWord));
+            return Err(wrong(span, FaultKind::KeyIsNoWord));
         }
         if self.open.len() >= DEPTH_LIMIT {
-            return Err(Fault::new(span, FaultKind::TooDeep { limit: DEPTH_LIMIT }));
+            return Err(wrong(span, FaultKind::TooDeep { limit: DEPTH_LIMIT }));
         }
         let start = self.key_span().unwrap_or(span);
         self.open.push(Open { start, anchor, kind });
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Fault> {
+    fn close(&mut self) -> Result<(), Box<Fault>> {
         let Some(done) = self.open.pop() else { return Ok(()) };
         let (value, inside, first) = match done.kind {
             OpenKind::List(items) => {
@@ -227,7 +231,7 @@ impl Builder<'_> {
         self.place(Node { head, value, weight: inside.saturating_add(1) }, done.anchor)
     }
 
-    fn place(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+    fn place(&mut self, node: Node, anchor: usize) -> Result<(), Box<Fault>> {
         self.count(1, &node.head)?;
         let node = Rc::new(node);
         if anchor != 0 {
@@ -237,10 +241,10 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn count(&mut self, more: usize, span: &Span) -> Result<(), Fault> {
+    fn count(&mut self, more: usize, span: &Span) -> Result<(), Box<Fault>> {
         self.nodes = self.nodes.saturating_add(more);
         if self.nodes > NODE_LIMIT {
-            return Err(Fault::new(span.clone(), FaultKind::TooManyNodes { limit: NODE_LIMIT }));
+            return Err(wrong(span.clone(), FaultKind::TooManyNodes { limit: NODE_LIMIT }));
         }
         Ok(())
     }

@@ -134,8 +134,8 @@ keys! {
         pub port: Option<Int<1, 65535>>,
         /// Packets a second (default 100).
         pub rate: Option<PacketRate>,
-        /// UDP payload in octets (default 200).
-        pub size: Option<At<Int<64, 65507>>>,
+        /// UDP payload in octets, at least the 32 of a stamp (default 200).
+        pub size: Option<At<Int<32, 65507>>>,
         /// TTL of the packets (default 16).
         pub ttl: Option<Int<1, 255>>,
         /// Ends by itself after so many packets.
@@ -476,8 +476,8 @@ keys! {
         pub within: Option<Deadline>,
         /// Packets a second (default 100).
         pub rate: Option<PacketRate>,
-        /// UDP payload in octets (default 200).
-        pub size: Option<At<Int<64, 65507>>>,
+        /// UDP payload in octets, at least the 32 of a stamp (default 200).
+        pub size: Option<At<Int<32, 65507>>>,
         /// UDP port (default 5002).
         pub port: Option<Int<1, 65535>>,
     }

@@ -323,7 +323,7 @@ impl Resolver<'_> {
                 let free = places.find(|net| !taken.holds(net));
                 self.plan.nodes[index].loopback.extend(free);
             }
-            self.plan.nodes[index].loopback.sort_by_key(|net| Family::of(net));
+            self.plan.nodes[index].loopback.sort_by_key(Family::of);
         }
     }
 

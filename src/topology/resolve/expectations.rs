@@ -194,16 +194,17 @@ impl Resolver<'_> {
                 (key, hosts.into_iter().filter(|host| *host != stream.from && !hears(host)).collect())
             }
         };
-        if let (Some(named), Some(names)) = (&named, given) {
-            if !matches!(about, About::Strangers(_)) && !state.members_unsure {
-                for (host, name) in named.iter().zip(&names.0) {
-                    let there = match about {
-                        About::OnceMembers(_) => ever(host),
-                        _ => members.contains_key(host),
-                    };
-                    if !there {
-                        self.cx.push(&name.span, FaultKind::NotJoined { host: name.value.clone(), group });
-                    }
+        if let (Some(named), Some(names)) = (&named, given)
+            && !matches!(about, About::Strangers(_))
+            && !state.members_unsure
+        {
+            for (host, name) in named.iter().zip(&names.0) {
+                let there = match about {
+                    About::OnceMembers(_) => ever(host),
+                    _ => members.contains_key(host),
+                };
+                if !there {
+                    self.cx.push(&name.span, FaultKind::NotJoined { host: name.value.clone(), group });
                 }
             }
         }

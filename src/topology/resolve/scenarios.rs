@@ -266,7 +266,7 @@ impl Resolver<'_> {
     }
 
     /// A payload that goes into one packet everywhere.
-    pub(super) fn payload(&mut self, size: Option<&At<Int<64, 65507>>>) -> usize {
+    pub(super) fn payload(&mut self, size: Option<&At<Int<32, 65507>>>) -> usize {
         let Some(at) = size else { return SIZE };
         let size: usize = at.get();
         if let Some(narrowest) = self.plan.wires.iter().min_by_key(|wire| wire.mtu) {
