@@ -147,3 +147,30 @@ fn the_reference_has_an_example_of_every_key() {
         assert!(prose.contains(&key), "the reference says nothing of `{key}`");
     }
 }
+
+fn testbed(arguments: &[&str]) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_testbed"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_topology_is_drawn_three_ways() {
+    let file = "topologies/igmp-snooping.yaml";
+    insta::assert_snapshot!("graph_text", testbed(&["graph", file]));
+    insta::assert_snapshot!("graph_dot", testbed(&["graph", file, "--dot"]));
+    insta::assert_snapshot!("graph_mermaid", testbed(&["graph", file, "--mermaid"]));
+}
+
+#[test]
+fn the_schema_and_completions_are_printed() {
+    assert_eq!(testbed(&["schema"]), format!("{:#}\n", topology::schema()));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = testbed(&["completions", shell]);
+        assert!(script.contains("validate") && script.contains("mermaid"), "{shell}");
+    }
+}
