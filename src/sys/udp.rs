@@ -267,8 +267,16 @@ pub struct Batch {
     capacity: usize,
     payloads: Vec<u8>,
     controls: Vec<[u64; CONTROL / 8]>,
+    /// One a packet, each pointing to its share of `payloads`.
+    _parts: Vec<libc::iovec>,
+    /// One a packet, each pointing to its part and its control room.
+    messages: Vec<libc::mmsghdr>,
     received: Vec<Received>,
 }
+
+// SAFETY: the pointers in `_parts` and `messages` point into the heap blocks of vectors that move with the batch, belong to nobody else and never
+// grow; they are used only through `&mut self`.
+unsafe impl Send for Batch {}
 
 /// What the kernel said of a packet beside its payload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -297,41 +305,43 @@ pub struct Packet<'a> {
 impl Batch {
     /// Room for [`BATCH_MAX`] packets, with the first `capacity` octets of the payload of each.
     pub fn new(capacity: usize) -> Batch {
-        Batch {
-            capacity,
-            payloads: vec![0; capacity * BATCH_MAX],
-            controls: vec![[0; CONTROL / 8]; BATCH_MAX],
-            received: Vec::with_capacity(BATCH_MAX),
-        }
+        let mut payloads = vec![0; capacity * BATCH_MAX];
+        let mut controls = vec![[0; CONTROL / 8]; BATCH_MAX];
+        let (payload, control) = (payloads.as_mut_ptr(), controls.as_mut_ptr());
+        let part = |i| libc::iovec {
+            // SAFETY: `payloads` has BATCH_MAX times `capacity` octets, and i is less than BATCH_MAX.
+            iov_base: unsafe { payload.add(i * capacity) }.cast(),
+            iov_len: capacity,
+        };
+        let mut parts: Vec<_> = (0..BATCH_MAX).map(part).collect();
+        let first = parts.as_mut_ptr();
+        let message = |i| {
+            // SAFETY: an all-zero msghdr is a valid one: null pointers and lengths of 0.
+            let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+            // SAFETY: `parts` and `controls` have BATCH_MAX elements each, and i is less than BATCH_MAX.
+            (header.msg_iov, header.msg_control) = unsafe { (first.add(i), control.add(i).cast()) };
+            header.msg_iovlen = 1;
+            header.msg_controllen = CONTROL as _;
+            libc::mmsghdr { msg_hdr: header, msg_len: 0 }
+        };
+        let messages = (0..BATCH_MAX).map(message).collect();
+        Batch { capacity, payloads, controls, _parts: parts, messages, received: Vec::with_capacity(BATCH_MAX) }
     }
 
     /// Takes what waits at a socket, without blocking. Gives the number of packets, 0 if none waits.
     pub fn receive(&mut self, socket: &Udp) -> io::Result<usize> {
+        // The kernel wrote how much control room it used; all of it is there again.
+        for message in &mut self.messages[..self.received.len()] {
+            message.msg_hdr.msg_controllen = CONTROL as _;
+        }
         self.received.clear();
-        let payloads = self.payloads.as_mut_ptr();
-        let controls = self.controls.as_mut_ptr();
-        let mut parts: [libc::iovec; BATCH_MAX] = std::array::from_fn(|i| libc::iovec {
-            // SAFETY: `payloads` has BATCH_MAX times `capacity` octets, and i is less than BATCH_MAX.
-            iov_base: unsafe { payloads.add(i * self.capacity) }.cast(),
-            iov_len: self.capacity,
-        });
-        let parts = parts.as_mut_ptr();
-        let mut messages: [libc::mmsghdr; BATCH_MAX] = std::array::from_fn(|i| {
-            // SAFETY: an all-zero msghdr is a valid one: null pointers and lengths of 0.
-            let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-            // SAFETY: `parts` and `controls` have BATCH_MAX elements each, and i is less than BATCH_MAX.
-            (header.msg_iov, header.msg_control) = unsafe { (parts.add(i), controls.add(i).cast()) };
-            header.msg_iovlen = 1;
-            header.msg_controllen = CONTROL as _;
-            libc::mmsghdr { msg_hdr: header, msg_len: 0 }
-        });
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        // SAFETY: every header points to a payload of `capacity` octets and CONTROL octets of control room of its own, all of which outlive the
-        // call and are borrowed mutably by it; no name is asked for and no time-out given.
+        // SAFETY: every header points to a payload of `capacity` octets and CONTROL octets of control room of its own, in vectors of this batch, which
+        // is borrowed mutably; no name is asked for and no time-out given.
         let count = unsafe {
             libc::recvmmsg(
                 socket.fd.as_raw_fd(),
-                messages.as_mut_ptr(),
+                self.messages.as_mut_ptr(),
                 BATCH_MAX as _,
                 flags as _,
                 std::ptr::null_mut(),
@@ -341,7 +351,7 @@ impl Batch {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
         };
-        self.received.extend(messages[..count].iter().map(|message| Received {
+        self.received.extend(self.messages[..count].iter().map(|message| Received {
             length: message.msg_len as usize,
             control: message.msg_hdr.msg_controllen.min(CONTROL),
         }));
