@@ -174,7 +174,8 @@ fn a_lab_that_is_up_says_so() {
             .replace("between: [a, r]}", "between: [a, r]}\n  - {between: [c, r]}"),
     );
     bench.run(&["up", other.to_str().expect("a path")]).expect_code(2).expect_said("another file or another version");
-    bench.run(&["down"]).expect_code(0);
+    // A file stands for the lab that it names.
+    bench.run(&["down", "pair.yaml"]).expect_code(0).expect_said("pair is down");
 }
 
 #[test]

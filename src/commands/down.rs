@@ -1,15 +1,19 @@
 //! `testbed down`: take a lab down.
 
+use std::io::IsTerminal as _;
+use std::path::Path;
+
 use super::labs::Where;
 use super::{Failure, Outcome, Result};
-use crate::lab::client::LabError;
-use crate::lab::{Base, Lab};
+use crate::lab::Lab;
+use crate::lab::state::is_lab_name;
+use crate::topology;
 
 /// Arguments of `testbed down`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The lab; not needed if only one is up
-    #[arg(conflicts_with = "all")]
+    /// The lab, or the topology file that it was built from; not needed if only one is up
+    #[arg(conflicts_with = "all", value_name = "NAME|FILE")]
     name: Option<String>,
     /// Every lab
     #[arg(long)]
@@ -27,7 +31,9 @@ pub fn run(args: Args) -> Result {
     let labs = if args.all {
         base.sweep()?.iter().map(|name| Lab::named(&base, name)).collect()
     } else {
-        vec![choose(&base, args.name.as_deref().or(args.lab.as_deref()))?]
+        let given = args.name.as_deref().or(args.lab.as_deref());
+        let name = given.map(name_of).transpose()?;
+        vec![Lab::choose(&base, name.as_deref())?]
     };
     let mut failures = Vec::new();
     for lab in &labs {
@@ -40,6 +46,12 @@ pub fn run(args: Args) -> Result {
     if failures.is_empty() { Ok(Outcome::Held.into()) } else { Err(Failure::machine(failures.join("\n"))) }
 }
 
-fn choose(base: &Base, name: Option<&str>) -> std::result::Result<Lab, LabError> {
-    Lab::choose(base, name)
+/// A lab's name, or that in a topology file.
+fn name_of(given: &str) -> std::result::Result<String, Failure> {
+    if is_lab_name(given) {
+        return Ok(given.to_owned());
+    }
+    let terminal = std::io::stderr().is_terminal();
+    let plan = topology::load(Path::new(given)).map_err(|faults| Failure::bad_input(faults.render(terminal)))?;
+    Ok(plan.name)
 }

@@ -1,6 +1,6 @@
 //! A lab: its supervisor, its state directory, its control socket, start-up and teardown.
 //!
-//! [`start`] brings a lab up and gives the life line that keeps it; [`client::Lab`] speaks to one that runs.
+//! [`start()`] brings a lab up and gives the life line that keeps it; [`client::Lab`] speaks to one that runs.
 
 pub mod client;
 mod daemons;
