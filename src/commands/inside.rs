@@ -5,7 +5,7 @@ mod capture;
 mod ends;
 mod interface;
 mod receive;
-mod run;
+pub mod run;
 mod send;
 
 use std::path::Path;

@@ -462,7 +462,9 @@ fn an_outage_is_measured_with_its_time_line() {
     let mut healing = Fake::new(&plan);
     healing.defects.heals = Some(ms(150));
     fails(&go(&plan, &mut healing, steps(100)), &["h1 was without news for", "allowed below 100ms"]);
-    fails(&go(&plan, &mut Fake::new(&plan), steps(200)), &["h1 receives nothing since", "middle"]);
+    let report = go(&plan, &mut Fake::new(&plan), steps(200));
+    fails(&report, &["h1 receives nothing since", "middle"]);
+    assert_eq!(report.steps[4].timeline.len(), 1, "nothing came again");
     let never = vec![join(ids["h1"]), Action::Stream(news(&ids)), check(100)];
     fails(&go(&plan, &mut Fake::new(&plan), never), &["nothing has failed yet"]);
 }

@@ -10,6 +10,9 @@ use crate::network::kernel::runtime::{KernelNetwork, Places};
 use crate::scenario;
 use crate::topology::plan::Plan;
 
+/// What the runner says on standard error when it has got its turn and the scenario begins.
+pub const BEGINS: &str = "the scenario begins";
+
 /// Arguments of `testbed inside run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -36,6 +39,8 @@ pub fn run(plan: &Plan, args: Args) -> Result {
         eprintln!("waiting for another lab to be built or taken down");
     })
     .map_err(|error| Failure::machine(format!("the runner cannot wait for its turn: {error}")))?;
+    // Whoever limits its time counts from here.
+    eprintln!("{BEGINS}");
     let report = scenario::run(plan, scenario, &mut network, &scenario::Options::default());
     drop(turn);
     network.flush_captures();

@@ -41,7 +41,7 @@ impl Keep {
     }
 
     fn keep_from(&self, state: &Path, place: &str, report: &mut ScenarioReport) {
-        if !self.all && report.verdict == Verdict::Passed {
+        if !self.all && report.verdict <= Verdict::Skipped {
             report.captures.clear();
             return;
         }

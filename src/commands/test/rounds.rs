@@ -2,7 +2,7 @@
 //! lab is built or taken down while another is in a timed step.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, BufRead as _, IsTerminal as _, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,16 @@ use nix::unistd::pipe2;
 use super::interrupt::Interrupt;
 use super::keep::{self, Keep};
 use super::select::{Case, lab_name};
+use crate::commands::inside::run::BEGINS;
 use crate::lab::client::{Command, LabError};
+use crate::lab::protocol::Progress;
 use crate::lab::{self, Base, RunningLab};
 use crate::scenario::{self, ScenarioReport, Verdict};
 
 /// The longest report that is read.
 const REPORT_MAX: u64 = 512 << 20;
+/// How long a scenario may wait for its turn, while other labs are built or run.
+const TURN_MAX: Duration = Duration::from_secs(3600);
 /// How much of what the runner says is quoted if it fails.
 const SAID_MAX: usize = 2000;
 
@@ -45,7 +49,12 @@ pub fn run(base: &Base, cases: &[Case<'_>], jobs: usize, keep: &Keep, interrupt:
             status.now(&format!("building {}", case.place));
             let name = lab_name(case.plan, n);
             let options = lab::Options { name: Some(&name), ..lab::Options::default() };
-            match lab::start(base, case.plan, &options, &mut |_| {}) {
+            let mut progress = |step: &Progress| {
+                if matches!(step, Progress::Waiting) {
+                    status.now(&format!("waiting for other labs' steps to build {}", case.place));
+                }
+            };
+            match lab::start(base, case.plan, &options, &mut progress) {
                 Ok(running) => labs.push((n, running)),
                 Err(error) => reports[n] = Some(status.done(not_run(case, &error))),
             }
@@ -138,22 +147,33 @@ fn attempt(
     let command = Command { directory: "/".into(), ..Command::new(None, argv) };
     let mut runner = running.lab().exec(command, [nothing.as_fd(), report_write.as_fd(), said_write.as_fd()])?;
     drop((report_write, said_write));
-    let deadline = Instant::now() + limit;
+    let mut deadline = Instant::now() + TURN_MAX;
+    let (begun_read, begun_write) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
     std::thread::scope(|scope| {
         let report = scope.spawn(|| read(report_read, REPORT_MAX));
-        let said = scope.spawn(|| read(said_read, REPORT_MAX));
+        let said = scope.spawn(|| listen(said_read, begun_write));
+        let mut waiting = true;
         let ended = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-            let mut ends =
-                [PollFd::new(runner.as_fd(), PollFlags::POLLIN), PollFd::new(interrupt.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut ends, timeout) {
+            let mut ends = [
+                PollFd::new(runner.as_fd(), PollFlags::POLLIN),
+                PollFd::new(interrupt.as_fd(), PollFlags::POLLIN),
+                PollFd::new(begun_read.as_fd(), PollFlags::POLLIN),
+            ];
+            // Hung up once the scenario has begun, and for good.
+            let watched = if waiting { 3 } else { 2 };
+            match poll(&mut ends[..watched], timeout) {
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => break Err(Trouble::from(io::Error::from(error))),
                 Ok(_) if interrupt.is_set() => {
                     break Err(Trouble { verdict: Verdict::Skipped, text: "interrupted".into() });
                 }
                 Ok(_) if ends[0].any() == Some(true) => break runner.wait().map_err(Trouble::from),
+                Ok(_) if waiting && ends[2].any() == Some(true) => {
+                    waiting = false;
+                    deadline = Instant::now() + limit;
+                }
                 Ok(_) if left.is_zero() => {
                     let text = format!(
                         "it was not over {} after its start and was ended",
@@ -187,6 +207,26 @@ fn read(from: OwnedFd, at_most: u64) -> Vec<u8> {
     // What came before an error is all that there is.
     let _end = std::fs::File::from(from).take(at_most).read_to_end(&mut octets);
     octets
+}
+
+/// Reads what the runner says; hangs up once it says that the scenario begins.
+fn listen(from: OwnedFd, begun: OwnedFd) -> Vec<u8> {
+    let mut begun = Some(begun);
+    let mut said = Vec::new();
+    let mut lines = io::BufReader::new(std::fs::File::from(from));
+    loop {
+        let start = said.len();
+        match lines.read_until(b'\n', &mut said) {
+            Ok(0) | Err(_) => return said,
+            Ok(_) if said[start..].trim_ascii() == BEGINS.as_bytes() => {
+                begun.take();
+                said.truncate(start);
+            }
+            // Only the end is ever quoted.
+            Ok(_) if said.len() > 4 * SAID_MAX => drop(said.drain(..said.len() - SAID_MAX)),
+            Ok(_) => {}
+        }
+    }
 }
 
 fn tail(said: &[u8]) -> String {

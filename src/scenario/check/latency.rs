@@ -65,8 +65,13 @@ pub fn outage<N: Network>(
             && !arrivals
                 .iter()
                 .any(|a| a.received > fault && now.since(a.received) <= 4 * interval.max(Duration::from_millis(5)));
-        firsts.push((gap.end, name.clone()));
-        let lost = lost_between(arrivals, gap.start, gap.end);
+        let lost = if silent {
+            let sent = sent_within(run.records.sent(run.network, stream), gap.start, now);
+            sent.end - sent.start
+        } else {
+            firsts.push((gap.end, name.clone()));
+            lost_between(arrivals, gap.start, gap.end)
+        };
         judgement.figures.push(Figure::at("outage", &name, Value::Span(gap.length())));
         judgement.figures.push(Figure::at("lost", &name, Value::Packets(lost)));
         if silent {
