@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use testbed::network::notifier::Notifier;
 use testbed::network::{GroupCount, Sighting};
+use testbed::observe::filter::{WHOLE, multicast};
+use testbed::observe::frame::{Content, Packet};
 use testbed::observe::store::Limits;
 use testbed::observe::tap::{CaptureTo, Taps};
 use testbed::sys::netns;
+use testbed::sys::packet::{Ring, Shape};
 use testbed::topology::plan::{
     Attachment, Host, Impairment, Interface, Node, NodeId, NodeKind, Plan, Wire, WireId, WireKind,
 };
@@ -224,4 +227,34 @@ fn a_flood_of_more_than_the_rings_hold_raises_a_doubt_or_is_seen_whole() {
     let seen = taps.with(|store| store.sightings(StreamId(7), WireId(0), 0));
     let whole = seen.len() == 100_000;
     assert_eq!(whole, taps.doubts(&plan).is_empty(), "{} seen, {:?}", seen.len(), taps.doubts(&plan));
+}
+
+#[test]
+fn a_frame_that_does_not_fit_its_slot_comes_whole_and_in_its_turn() {
+    if !inside("a_frame_that_does_not_fit_its_slot_comes_whole_and_in_its_turn") {
+        return;
+    }
+    build(&plan());
+    let shape = Shape { slots: 256, slot_size: 256 };
+    let opened = netns::within(&namespace("b"), || Ring::open(12, &multicast(WHOLE, Some(GROUP.into())), shape));
+    let mut ring = opened.unwrap().unwrap();
+    for size in [64, 1400, 100, 1200] {
+        netns::within(&namespace("a"), || send([10, 0, 0, 1].into(), 1, size)).unwrap();
+    }
+    let mut seen = Vec::new();
+    for _ in 0..1000 {
+        ring.drain(16, |frame| {
+            assert_eq!(frame.octets.len(), frame.length);
+            let packet = Packet::parse(frame.octets).unwrap();
+            let Content::Udp { port: 5001, payload } = packet.content else { panic!("{packet:?}") };
+            assert_eq!(usize::from(Stamp::decode(payload).unwrap().length), payload.len());
+            seen.push(payload.len());
+        });
+        if seen.len() == 4 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(seen, [64, 1400, 100, 1200]);
+    assert_eq!(ring.take_drops().unwrap(), 0);
 }
