@@ -122,26 +122,52 @@ impl Reader {
         self.socket.send_to(&request, &SocketAddr::new(0, 0), 0)?;
         let mut whole = true;
         loop {
-            let (answer, _) = self.socket.recv_from_full()?;
-            let mut rest = &answer[..];
-            while let Some((message, after)) = next_message(rest)? {
-                rest = after;
-                if message.sequence != self.sequence {
-                    continue;
-                }
-                whole &= message.flags & NLM_F_DUMP_INTR == 0;
-                match message.kind {
-                    NLMSG_DONE => return Ok(whole),
-                    NLMSG_ERROR => {
-                        let code = message.payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                        return Err(EntriesError::Refused(io::Error::from_raw_os_error(code.saturating_neg())));
-                    }
-                    RTM_NEWROUTE => entries.extend(parse_entry(family, message.payload)?),
-                    _ => {}
-                }
+            let (octets, _) = self.socket.recv_from_full()?;
+            let answer = parse(&octets, family, self.sequence, entries)?;
+            whole &= !answer.interrupted;
+            if answer.last {
+                return Ok(whole);
             }
         }
     }
+}
+
+/// What a datagram of a dump says beside its entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The dump is over.
+    pub last: bool,
+    /// The table changed meanwhile: entries may be missing, or there twice.
+    pub interrupted: bool,
+}
+
+/// Reads one datagram of a dump of a family with the sequence number of its request. Never panics, whatever the octets.
+///
+/// # Errors
+/// [`EntriesError::Malformed`], or the kernel's refusal.
+pub fn parse(octets: &[u8], family: u8, sequence: u32, entries: &mut Vec<KernelEntry>) -> Result<Answer, EntriesError> {
+    let mut answer = Answer::default();
+    let mut rest = octets;
+    while let Some((message, after)) = next_message(rest)? {
+        rest = after;
+        if message.sequence != sequence {
+            continue;
+        }
+        answer.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+        match message.kind {
+            NLMSG_DONE => {
+                answer.last = true;
+                break;
+            }
+            NLMSG_ERROR => {
+                let code = message.payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                return Err(EntriesError::Refused(io::Error::from_raw_os_error(code.saturating_neg())));
+            }
+            RTM_NEWROUTE => entries.extend(parse_entry(family, message.payload)?),
+            _ => {}
+        }
+    }
+    Ok(answer)
 }
 
 /// Names the interfaces of entries by their place in a node's list; others are left out.
