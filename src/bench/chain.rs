@@ -180,7 +180,7 @@ pub fn mininet(nodes: usize) -> Result<Times, NoFigure> {
     answer(Command::new(python).arg(script).arg(nodes.to_string()))
 }
 
-/// Prints what a part gave, for [`part`] to read.
+/// Prints what a part gave, for `part` to read.
 ///
 /// # Errors
 /// Those of writing.

@@ -1,6 +1,6 @@
 //! `testbed bench`: figures of this machine beside what they are to be compared with.
 //!
-//! An [`Experiment`] has variants that are measured in turn, round by round, so that what else the machine does falls on all of them alike.
+//! An experiment has variants that are measured in turn, round by round, so that what else the machine does falls on all of them alike.
 //! Every figure is a [`Series`]; its median is what is judged.
 #![forbid(unsafe_code)]
 
