@@ -265,7 +265,11 @@ fn a_shell_has_a_terminal_of_its_own() {
     let mut shown = String::new();
     let mut until = |master: &mut File, text: &str| {
         let deadline = Instant::now() + LIMIT;
-        while !shown.contains(text) {
+        // What follows the text stays for the next call.
+        let end = loop {
+            if let Some(at) = shown.find(text) {
+                break at + text.len();
+            }
             assert!(Instant::now() < deadline, "{text:?} is missing in {shown:?}");
             let mut polled = [nix::poll::PollFd::new(master.as_fd(), nix::poll::PollFlags::POLLIN)];
             nix::poll::poll(&mut polled, 1000u16).expect("poll");
@@ -273,12 +277,13 @@ fn a_shell_has_a_terminal_of_its_own() {
             if let Ok(count) = master.read(&mut buffer) {
                 shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
-        }
-        shown.clear();
+        };
+        shown.drain(..end);
     };
     until(&mut master, "ready> ");
     master.write_all(b"hostname; tty | cut -c 1-8\n").expect("type");
     until(&mut master, "h\r\n/dev/pts");
+    until(&mut master, "ready> ");
     // Ctrl-C reaches what runs in the foreground, and the shell goes on.
     master.write_all(b"echo now; sleep 1000\n").expect("type");
     until(&mut master, "\nnow\r\n");

@@ -12,7 +12,7 @@ use support::{Scratch, finish};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Moments that are tried; `TESTBED_KILLS` sets another number, `TESTBED_SEED` another course.
-const KILLS: u64 = 30;
+const KILLS: u64 = 50;
 
 const CHAIN: &str = "
 name: chain

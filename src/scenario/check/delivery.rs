@@ -62,9 +62,19 @@ pub fn delivered<N: Network>(
             judgement.fail(Finding::text(format!("no packet of {stream} was sent within {}", text(within))));
             return Ok(judgement);
         }
+        let mut blamed: Vec<(Vec<String>, Finding)> = Vec::new();
         for (host, _) in to.iter().zip(&firsts).filter(|(_, first)| first.is_none()) {
             judgement.figures.push(Figure::at("received", run.name(*host), Value::Packets(0)));
             let finding = explain::missing(run, &started.stream, *host, range.clone());
+            let name = run.name(*host).to_owned();
+            // Hosts that lack their packets for one and the same reason share a finding.
+            match blamed.iter_mut().find(|(_, first)| first.place.is_some() && first.place == finding.place) {
+                Some((hosts, _)) => hosts.push(name),
+                None => blamed.push((vec![name], finding)),
+            }
+        }
+        for (hosts, mut finding) in blamed {
+            finding.text = format!("{} received nothing: {}", hosts.join(", "), finding.text);
             judgement.fail(finding);
         }
         return Ok(judgement);
