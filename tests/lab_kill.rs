@@ -79,7 +79,13 @@ impl Lab {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Child {
-        self.testbed(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start testbed")
+        let said = fs::File::create(self.scratch.path().join("said")).expect("a file");
+        self.testbed(arguments).stdout(Stdio::null()).stderr(said).spawn().expect("start testbed")
+    }
+
+    /// What the last spawned command said.
+    fn said(&self) -> String {
+        fs::read_to_string(self.scratch.path().join("said")).unwrap_or_default()
     }
 
     fn run(&self, arguments: &[&str]) -> support::Finished {
@@ -215,7 +221,7 @@ fn nothing_of_a_lab_survives_a_kill_at_any_moment() {
                 let _ = up.wait();
             }
             Victim::Daemon | Victim::ExecClient | Victim::ExecCommand | Victim::DownClient => {
-                assert!(up.wait().expect("wait").success(), "{context}");
+                assert!(up.wait().expect("wait").success(), "{context}: {}", lab.said());
                 let more =
                     if let Victim::DownClient = victim { &["down"][..] } else { &["exec", "r1", "--", "sleep", "900"] };
                 let mut client = lab.spawn(more);
