@@ -183,11 +183,12 @@ fn streams(report: &ScenarioReport) -> String {
         "jitter",
         "TTL",
         "join",
+        "leave",
     ]);
     for stream in &report.streams {
         if stream.receivers.is_empty() {
             let mut row = vec![stream.name.clone(), "nobody".to_owned(), units::number(stream.sent)];
-            row.resize(12, String::new());
+            row.resize(13, String::new());
             builder.push_record(row);
         }
         for receiver in &stream.receivers {
@@ -219,6 +220,7 @@ fn row(stream: &str, sent: u64, receiver: &ReceiverReport) -> Vec<String> {
         span(figures.jitter),
         if ttls.is_empty() { "–".to_owned() } else { ttls.join(" ") },
         span(receiver.join_latency),
+        span(receiver.leave_latency),
     ]
 }
 

@@ -85,7 +85,12 @@ fn sample() -> Report {
             group: "239.1.1.1".into(),
             ttl: 16,
             sent: 2000,
-            receivers: vec![ReceiverReport { host: "h1".into(), figures, join_latency: Some(ms(42)) }],
+            receivers: vec![ReceiverReport {
+                host: "h1".into(),
+                figures,
+                join_latency: Some(ms(42)),
+                leave_latency: None,
+            }],
         }],
         doubts: vec![],
         captures: vec![],

@@ -247,6 +247,9 @@ pub struct ReceiverReport {
     /// Its last join call to the first packet after it.
     #[serde(rename = "join_latency_ns", with = "nanos_option")]
     pub join_latency: Option<Duration>,
+    /// Its leave call to the last packet of the stream on its wire; only where it was the wire's last member and has not joined again.
+    #[serde(rename = "leave_latency_ns", with = "nanos_option", default)]
+    pub leave_latency: Option<Duration>,
 }
 
 /// Time since a start, never negative.

@@ -1,10 +1,13 @@
 //! What became of each stream, for the report.
 
+use std::time::Duration;
+
 use super::explain;
 use super::outcome::{ReceiverReport, StreamReport};
-use super::runner::Run;
-use crate::network::Network;
-use crate::topology::plan::NodeId;
+use super::runner::{Call, Run};
+use crate::network::{Network, Time};
+use crate::topology::plan::{NodeId, WireId};
+use crate::topology::steps::Stream;
 use crate::traffic::metrics::{self, Figures};
 
 /// A report of every stream and of every host that was a member of its group at some time.
@@ -26,6 +29,7 @@ pub fn streams<N: Network>(run: &mut Run<'_, N>) -> Vec<StreamReport> {
                 host: run.plan.node(host).name.clone(),
                 figures: Figures::of_seen(arrivals),
                 join_latency: joined.and_then(|joined| metrics::join_latency(joined, arrivals)),
+                leave_latency: leave_latency(run, &stream, host),
             });
         }
         let source = run.plan.interface(explain::origin(&stream)).address_like(stream.group);
@@ -40,4 +44,28 @@ pub fn streams<N: Network>(run: &mut Run<'_, N>) -> Vec<StreamReport> {
         });
     }
     reports
+}
+
+/// Leave call to the last packet on the host's wire; none while it is a member, or if another host was one there after its leave.
+fn leave_latency<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId) -> Option<Duration> {
+    let last =
+        |calls: &[Call], of: NodeId| calls.iter().rfind(|c| c.host == of && c.group == stream.group).map(|c| c.time);
+    let left = last(&run.leaves, host)?;
+    let wires: Vec<WireId> = run.plan.node(host).interfaces.iter().map(|interface| interface.wire).collect();
+    let members = wires.iter().flat_map(|&wire| &run.plan.wire(wire).ends).map(|end| end.node);
+    let others_gone = members.into_iter().all(|member| match (last(&run.joins, member), last(&run.leaves, member)) {
+        (None, _) => true,
+        (Some(joined), Some(gone)) => joined < gone && gone <= left,
+        (Some(_), None) => false,
+    });
+    if !others_gone {
+        return None;
+    }
+    let seen: Vec<Time> = wires
+        .iter()
+        .flat_map(|&wire| {
+            run.records.sightings(run.network, &stream.name, wire).iter().map(|s| s.time).collect::<Vec<_>>()
+        })
+        .collect();
+    metrics::leave_latency(left, seen)
 }
