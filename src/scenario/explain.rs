@@ -11,7 +11,7 @@ use super::runner::Run;
 use crate::network::{Entry, Network, Sighting};
 use crate::oracle::{Certainty, Flow, Paths};
 use crate::topology::plan::{Attachment, NodeId, WireId};
-use crate::topology::steps::{CutKind, Message, SourceFilter, Stream};
+use crate::topology::steps::{CutKind, SourceFilter, Stream};
 
 /// Packets of a range that are followed, at most.
 const FOLLOWED: usize = 10_000;
@@ -31,20 +31,6 @@ pub fn filter(filter: &SourceFilter) -> String {
         SourceFilter::Exclude(sources) => format!("all but {}", list(sources)),
         SourceFilter::Include(sources) if sources.is_empty() => "no source".to_owned(),
         SourceFilter::Include(sources) => format!("only {}", list(sources)),
-    }
-}
-
-/// A message as the file names it.
-pub fn message(message: Message) -> &'static str {
-    match message {
-        Message::IgmpQuery => "igmp-query",
-        Message::IgmpGeneralQuery => "igmp-general-query",
-        Message::IgmpGroupQuery => "igmp-group-query",
-        Message::IgmpSourceQuery => "igmp-source-query",
-        Message::Igmpv1Report => "igmpv1-report",
-        Message::Igmpv2Report => "igmpv2-report",
-        Message::Igmpv3Report => "igmpv3-report",
-        Message::IgmpLeave => "igmp-leave",
     }
 }
 

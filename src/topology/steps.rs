@@ -236,3 +236,19 @@ pub enum Message {
     /// A version 2 leave.
     IgmpLeave,
 }
+
+impl Message {
+    /// Its name in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Message::IgmpQuery => "igmp-query",
+            Message::IgmpGeneralQuery => "igmp-general-query",
+            Message::IgmpGroupQuery => "igmp-group-query",
+            Message::IgmpSourceQuery => "igmp-source-query",
+            Message::Igmpv1Report => "igmpv1-report",
+            Message::Igmpv2Report => "igmpv2-report",
+            Message::Igmpv3Report => "igmpv3-report",
+            Message::IgmpLeave => "igmp-leave",
+        }
+    }
+}

@@ -155,8 +155,7 @@ pub fn seen<N: Network>(
         for sighting in sightings.iter().filter(|s| s.time >= since) {
             *kinds.entry((sighting.message, run.name(sighting.at.node))).or_default() += 1;
         }
-        let others: Vec<String> =
-            kinds.iter().map(|((m, node), n)| format!("{n} {} from {node}", explain::message(*m))).collect();
+        let others: Vec<String> = kinds.iter().map(|((m, node), n)| format!("{n} {} from {node}", m.name())).collect();
         let others = if others.is_empty() { "no message at all".to_owned() } else { others.join(", ") };
         let name = &run.plan.wire(wire).name;
         let text = format!("{name} carried {number} of {} wanted messages; seen there: {others}", wanted.count);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Resolver;
 use crate::topology::plan::{Attachment, NodeId};
-use crate::topology::steps::{Action, CutKind, Deadline, Expectation, Formula, Message, Place, SourceFilter, Stream};
+use crate::topology::steps::{Action, CutKind, Deadline, Expectation, Formula, Place, SourceFilter, Stream};
 
 /// Names of a list that are written out.
 const NAMED: usize = 6;
@@ -20,19 +20,6 @@ fn deadline(deadline: Deadline) -> String {
         Deadline::Formula(Formula::JoinLatency) => "join-latency".into(),
         Deadline::Formula(Formula::GroupMembershipInterval) => "group-membership-interval".into(),
         Deadline::Formula(Formula::OtherQuerierPresentInterval) => "other-querier-present-interval".into(),
-    }
-}
-
-fn message(message: Message) -> &'static str {
-    match message {
-        Message::IgmpQuery => "igmp-query",
-        Message::IgmpGeneralQuery => "igmp-general-query",
-        Message::IgmpGroupQuery => "igmp-group-query",
-        Message::IgmpSourceQuery => "igmp-source-query",
-        Message::Igmpv1Report => "igmpv1-report",
-        Message::Igmpv2Report => "igmpv2-report",
-        Message::Igmpv3Report => "igmpv3-report",
-        Message::IgmpLeave => "igmp-leave",
     }
 }
 
@@ -126,7 +113,7 @@ impl Resolver<'_> {
                 let times = if *count > 1 { format!(" {count} times") } else { String::new() };
                 let since = if *since_start { " since the start" } else { "" };
                 let wire = &self.plan.wire(*wire).name;
-                format!("{}{from}{group} seen on {wire}{times}{since} within {}", message(*kind), deadline(*within))
+                format!("{}{from}{group} seen on {wire}{times}{since} within {}", kind.name(), deadline(*within))
             }
             Expectation::Member { at, group, present, filter: wanted, within } => {
                 let wanted = wanted.as_ref().map(filter).unwrap_or_default();
