@@ -59,6 +59,7 @@ fn plan() -> Plan {
         ttl_threshold: 0,
         boundary: Vec::new(),
         igmp: Default::default(),
+        pim: Default::default(),
     };
     let host = |name: &str, interfaces: Vec<Interface>| Node {
         name: name.into(),

@@ -29,6 +29,8 @@ pub struct Config {
     pub igmp: Igmp,
     /// The interfaces that take part; one not listed is left alone.
     pub interfaces: Vec<Interface>,
+    /// PIM settings: the router's own, and those of every interface that has none of its own.
+    pub pim: Pim,
     /// Static multicast routes.
     pub routes: Vec<StaticRoute>,
     /// The upstream interface of an IGMP proxy (RFC 4605); only with `multicast: proxy`.
@@ -48,6 +50,15 @@ pub enum Multicast {
     Static,
     /// As an IGMP proxy toward one upstream interface (RFC 4605).
     Proxy,
+    /// By PIM dense mode (RFC 3973).
+    PimDm,
+}
+
+impl Multicast {
+    /// Whether PIM runs.
+    pub fn is_pim(self) -> bool {
+        matches!(self, Multicast::PimDm)
+    }
 }
 
 /// One interface.
@@ -59,6 +70,9 @@ pub struct Interface {
     /// Its IGMP settings; what is not set comes from the router's.
     #[serde(default)]
     pub igmp: Igmp,
+    /// Its PIM settings; what is not set comes from the router's. Keys that belong to the whole router are refused here.
+    #[serde(default)]
+    pub pim: Pim,
     /// Packets leave by this interface only if their TTL on arrival is greater than this (0: no limit, at most 254).
     #[serde(default)]
     pub ttl_threshold: u8,
@@ -136,6 +150,97 @@ impl Igmp {
     }
 }
 
+/// A router's part in PIM. Unset keys take the RFC's defaults (RFC 3973 §4.8).
+///
+/// The first keys, down to `assert-time`, may be set for an interface alone; the others hold for the whole router.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Pim {
+    /// Whether PIM runs here at all (default: yes where `multicast` is a PIM mode).
+    pub enabled: Option<bool>,
+    /// Hello_Period (default 30s).
+    pub hello_period: Option<Span>,
+    /// Hold time that hellos announce, in whole seconds; others are rounded up (default 3.5 hello periods, at most 65534s).
+    pub hello_hold_time: Option<Span>,
+    /// Triggered_Hello_Delay: the first hello, and the answer to a new or restarted neighbour, come after a random part of it
+    /// (default 5s; 0 sends them at once).
+    pub triggered_hello_delay: Option<Span>,
+    /// Propagation_Delay of the LAN Prune Delay option, in milliseconds (default 500ms, at most 32767ms).
+    pub propagation_delay: Option<Span>,
+    /// Override_Interval of the LAN Prune Delay option, in milliseconds (default 2.5s, at most 65535ms).
+    pub override_interval: Option<Span>,
+    /// Whether hellos carry the LAN Prune Delay option (default yes).
+    pub lan_prune_delay: Option<bool>,
+    /// Assert Time (default 180s). It is announced nowhere: all routers of a LAN must have the same.
+    pub assert_time: Option<Span>,
+    /// Graft_Retry_Period (default 3s).
+    pub graft_retry_period: Option<Span>,
+    /// How often a graft is sent again before the router gives up until something changes (default 100).
+    pub graft_retries: Option<u32>,
+    /// Hold time that prunes announce, in whole seconds; others are rounded up (default 210s, at most 65534s).
+    pub prune_hold_time: Option<Span>,
+    /// t_limit: how long no further prune is sent to the same upstream neighbour (default 210s).
+    pub prune_limit: Option<Span>,
+    /// SourceLifetime: how long after its last packet a source counts as active, and an entry as of use (default 210s).
+    pub source_lifetime: Option<Span>,
+    /// Whether state refresh messages are originated and relayed, and hellos announce it (default yes).
+    pub state_refresh: Option<bool>,
+    /// StateRefreshInterval, in whole seconds; others are rounded up (default 60s, at most 255s).
+    pub state_refresh_interval: Option<Span>,
+    /// RefreshLimitInterval: state refresh messages for an entry that come sooner after the one before are not relayed (default half
+    /// the state refresh interval).
+    pub refresh_limit_interval: Option<Span>,
+    /// TTL of state refresh messages that this router originates (default 255).
+    pub state_refresh_ttl: Option<u8>,
+    /// A router that breaks the protocol in one way: for sabotage tests of the testbed, refused unless the daemon is built with its
+    /// `sabotage` feature.
+    pub sabotage: Option<PimSabotage>,
+}
+
+/// One way to break PIM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PimSabotage {
+    /// Never sends a join that overrides another router's prune.
+    NeverOverride,
+    /// Never sends a graft again.
+    GraftOnce,
+    /// Wins every assert: what others say does not make it a loser.
+    AssertDeaf,
+    /// Relays no state refresh.
+    RefreshNotRelayed,
+}
+
+impl Pim {
+    /// Lays `self` over `general`: each key of `self` that is set wins.
+    #[must_use]
+    pub fn or(&self, general: &Pim) -> Pim {
+        macro_rules! pick {
+            ($($field:ident),*) => { Pim { $($field: self.$field.or(general.$field)),* } };
+        }
+        pick!(
+            enabled,
+            hello_period,
+            hello_hold_time,
+            triggered_hello_delay,
+            propagation_delay,
+            override_interval,
+            lan_prune_delay,
+            assert_time,
+            graft_retry_period,
+            graft_retries,
+            prune_hold_time,
+            prune_limit,
+            source_lifetime,
+            state_refresh,
+            state_refresh_interval,
+            refresh_limit_interval,
+            state_refresh_ttl,
+            sabotage
+        )
+    }
+}
+
 /// A group, and optionally a source, that is joined by configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -173,12 +278,19 @@ pub struct Limits {
     pub groups_per_interface: usize,
     /// Sources a group (default 256).
     pub sources_per_group: usize,
+    /// PIM neighbours an interface (default 256).
+    pub neighbours_per_interface: usize,
     /// Forwarding entries (default 65536).
     pub forwarding_entries: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { groups_per_interface: 4096, sources_per_group: 256, forwarding_entries: 65536 }
+        Limits {
+            groups_per_interface: 4096,
+            sources_per_group: 256,
+            neighbours_per_interface: 256,
+            forwarding_entries: 65536,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Kinds of membership messages.
+/// Kinds of protocol messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MessageKind {
@@ -22,6 +22,18 @@ pub enum MessageKind {
     ReportV3,
     /// A leave (MLD: done).
     Leave,
+    /// A PIM hello.
+    PimHello,
+    /// A PIM join/prune.
+    PimJoinPrune,
+    /// A PIM assert.
+    PimAssert,
+    /// A PIM graft.
+    PimGraft,
+    /// A PIM graft-ack.
+    PimGraftAck,
+    /// A PIM state refresh.
+    PimStateRefresh,
 }
 
 /// Why a packet, or a part of one, came to nothing.
@@ -68,13 +80,17 @@ pub enum DropReason {
     SourceLimit,
     /// A report that a deaf querier did not hear.
     Deaf,
+    /// A PIM message other than a hello of a router that has sent none (RFC 3973 §4.3, RFC 7761 §4.3.1).
+    NotANeighbour,
+    /// Over the limit of neighbours on an interface.
+    NeighbourLimit,
     /// A packet of a protocol that is not spoken here.
     UnknownProtocol,
     /// A packet on an interface that takes no part.
     UnknownInterface,
     /// Data that came in by another interface than its entry's.
     WrongInterface,
-    /// Data that no static route accepts.
+    /// Data of a source that no unicast route leads to, or that no static multicast route accepts.
     NoRoute,
     /// Data of a group whose scope ends at the interface that it came by.
     Boundary,

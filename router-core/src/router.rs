@@ -43,7 +43,7 @@ pub struct Datagram {
     pub source: IpAddr,
     /// Destination address of the header.
     pub destination: IpAddr,
-    /// IP protocol number (2: IGMP).
+    /// IP protocol number (2: IGMP, 103: PIM).
     pub protocol: u8,
     /// TTL or hop limit.
     pub ttl: u8,
@@ -151,6 +151,18 @@ pub enum EventKind {
     MemberAdded { interface: String, group: IpAddr, filter: SourceFilter },
     /// An interface has no member of a group any more.
     MemberRemoved { interface: String, group: IpAddr },
+    /// A PIM neighbour was heard for the first time, or after it was lost.
+    NeighbourUp { interface: String, neighbour: IpAddr },
+    /// A PIM neighbour restarted: its generation id changed.
+    NeighbourRestarted { interface: String, neighbour: IpAddr },
+    /// A PIM neighbour is gone: its hold time ran out, it said goodbye, or the interface went down.
+    NeighbourDown { interface: String, neighbour: IpAddr },
+    /// The Upstream(S,G) machine changed its state (RFC 3973 §4.4.1): `forwarding`, `pruned` or `ack-pending`.
+    Upstream { source: IpAddr, group: IpAddr, state: String },
+    /// A Downstream(S,G,I) machine changed its state (RFC 3973 §4.4.2): `no-info`, `prune-pending` or `pruned`.
+    Downstream { source: IpAddr, group: IpAddr, interface: String, state: String },
+    /// An Assert(S,G,I) machine changed its state (RFC 3973 §4.6.4): `no-info`, `winner` or `loser`.
+    Assert { source: IpAddr, group: IpAddr, interface: String, state: String, winner: Option<IpAddr> },
     /// A forwarding entry was installed or changed.
     EntryInstalled { source: IpAddr, group: IpAddr, incoming: String, outgoing: Vec<String> },
     /// A forwarding entry was removed.

@@ -22,11 +22,16 @@ pub enum Show {
     Counters,
     /// Unicast routes.
     Routes,
+    /// PIM neighbours.
+    Neighbours,
+    /// PIM's state of each source and group.
+    Trees,
 }
 
 impl Show {
     /// All of them.
-    pub const ALL: [Show; 5] = [Show::Interfaces, Show::Groups, Show::Entries, Show::Counters, Show::Routes];
+    pub const ALL: [Show; 7] =
+        [Show::Interfaces, Show::Groups, Show::Entries, Show::Counters, Show::Routes, Show::Neighbours, Show::Trees];
 
     /// The word that asks for it.
     pub fn word(self) -> &'static str {
@@ -36,6 +41,8 @@ impl Show {
             Show::Entries => "entries",
             Show::Counters => "counters",
             Show::Routes => "routes",
+            Show::Neighbours => "neighbours",
+            Show::Trees => "trees",
         }
     }
 }
@@ -54,6 +61,10 @@ pub enum Shown {
     Counters(BTreeMap<String, u64>),
     /// By prefix.
     Routes(Vec<Route>),
+    /// By interface (the configuration's order), then address.
+    Neighbours(Vec<Neighbour>),
+    /// By group, then source.
+    Trees(Vec<Tree>),
 }
 
 /// A configured interface.
@@ -152,6 +163,64 @@ pub struct Route {
     pub interface: String,
     /// The metric.
     pub metric: u32,
+}
+
+/// A PIM neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Neighbour {
+    /// The interface.
+    pub interface: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Milliseconds since it came up.
+    pub up_ms: u64,
+    /// Milliseconds until it counts as gone; none if never.
+    pub expires_ms: Option<u64>,
+    /// Its generation id, if it has one.
+    pub generation_id: Option<u32>,
+    /// The override interval that it announced, in milliseconds.
+    pub override_interval_ms: Option<u16>,
+    /// The propagation delay that it announced, in milliseconds.
+    pub propagation_delay_ms: Option<u16>,
+    /// Whether it takes part in state refresh.
+    pub state_refresh: bool,
+}
+
+/// PIM dense mode's state of a source and group (RFC 3973 §4.1.2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tree {
+    /// Source.
+    pub source: IpAddr,
+    /// Group.
+    pub group: IpAddr,
+    /// RPF_interface(S); none without a route to the source.
+    pub rpf_interface: Option<String>,
+    /// RPF'(S,G): the upstream neighbour; none if the source is on a link of this router.
+    pub rpf_neighbour: Option<IpAddr>,
+    /// Upstream state: `forwarding`, `pruned` or `ack-pending`.
+    pub upstream: String,
+    /// Whether this router originates state refresh messages.
+    pub originator: bool,
+    /// Running timers of the entry by their RFC names (`GRT`, `OT`, `PLT`, `SAT`, `SRT`), in milliseconds left.
+    pub timers: BTreeMap<String, u64>,
+    /// Interfaces with prune or assert state.
+    pub interfaces: BTreeMap<String, TreeInterface>,
+}
+
+/// PIM dense mode's state of a source and group at an interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TreeInterface {
+    /// Downstream state: `no-info`, `prune-pending` or `pruned`.
+    pub downstream: String,
+    /// Assert state: `no-info`, `winner` or `loser`.
+    pub assert: String,
+    /// The assert winner, if there is one.
+    pub assert_winner: Option<IpAddr>,
+    /// Running timers by their RFC names (`PPT`, `PT`, `AT`), in milliseconds left.
+    pub timers: BTreeMap<String, u64>,
 }
 
 #[cfg(test)]

@@ -254,6 +254,19 @@ fn event_text(kind: &EventKind) -> String {
             format!("{interface} member {group} {}", filter(wanted))
         }
         EventKind::MemberRemoved { interface, group } => format!("{interface} no member {group}"),
+        EventKind::NeighbourUp { interface, neighbour } => format!("{interface} neighbour {neighbour} up"),
+        EventKind::NeighbourRestarted { interface, neighbour } => {
+            format!("{interface} neighbour {neighbour} restarted")
+        }
+        EventKind::NeighbourDown { interface, neighbour } => format!("{interface} neighbour {neighbour} down"),
+        EventKind::Upstream { source, group, state } => format!("upstream ({source} {group}) {state}"),
+        EventKind::Downstream { source, group, interface, state } => {
+            format!("downstream ({source} {group} {interface}) {state}")
+        }
+        EventKind::Assert { source, group, interface, state, winner } => {
+            let winner = winner.map(|winner| format!(" winner {winner}")).unwrap_or_default();
+            format!("assert ({source} {group} {interface}) {state}{winner}")
+        }
         EventKind::EntryInstalled { source, group, incoming, outgoing } => {
             format!("entry ({source} {group}) {incoming} > {}", listed(outgoing))
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use router_core::control::client::{Client, ClientError};
 use router_core::router::SourceFilter;
-use router_core::show::{Entry, Group, Interface, Route, Show, Shown};
+use router_core::show::{Entry, Group, Interface, Neighbour, Route, Show, Shown, Tree};
 use tabled::builder::Builder;
 use tabled::settings::object::{Columns, Rows};
 use tabled::settings::{Alignment, Modify, Padding, Style};
@@ -47,6 +47,10 @@ enum What {
     Counters,
     /// Unicast routes
     Routes,
+    /// PIM neighbours
+    Neighbours,
+    /// PIM's state of each source and group, with its timers
+    Trees,
 }
 
 impl From<What> for Show {
@@ -57,6 +61,8 @@ impl From<What> for Show {
             What::Entries => Show::Entries,
             What::Counters => Show::Counters,
             What::Routes => Show::Routes,
+            What::Neighbours => Show::Neighbours,
+            What::Trees => Show::Trees,
         }
     }
 }
@@ -155,6 +161,23 @@ fn table(shown: &Shown) -> String {
         Shown::Routes(list) => {
             rows(&["prefix", "next hop", "interface", "metric"], "no routes", list.iter().map(route))
         }
+        Shown::Neighbours(list) => rows(
+            &[
+                "interface",
+                "neighbour",
+                "up for",
+                "expires",
+                "generation id",
+                "override",
+                "propagation",
+                "state refresh",
+            ],
+            "no PIM neighbours",
+            list.iter().map(neighbour),
+        ),
+        Shown::Trees(list) => {
+            rows(&["source", "group", "RPF", "upstream", "timers", "interfaces"], "no trees", list.iter().map(tree))
+        }
     }
 }
 
@@ -190,6 +213,49 @@ fn interface(it: &Interface) -> Vec<String> {
         groups,
         threshold,
         lines(&it.boundary),
+    ]
+}
+
+fn neighbour(it: &Neighbour) -> Vec<String> {
+    let ms = |value: Option<u16>| value.map(|ms| format!("{ms}ms")).unwrap_or_default();
+    vec![
+        it.interface.clone(),
+        it.address.to_string(),
+        seconds(it.up_ms),
+        it.expires_ms.map_or_else(|| "never".to_owned(), seconds),
+        it.generation_id.map(|id| format!("{id:08x}")).unwrap_or_default(),
+        ms(it.override_interval_ms),
+        ms(it.propagation_delay_ms),
+        if it.state_refresh { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+fn tree(it: &Tree) -> Vec<String> {
+    let timers = |timers: &std::collections::BTreeMap<String, u64>| {
+        timers.iter().map(|(name, left)| format!("{name} {}", seconds(*left))).collect::<Vec<_>>()
+    };
+    let rpf = match (&it.rpf_interface, it.rpf_neighbour) {
+        (None, _) => "no route".to_owned(),
+        (Some(interface), None) => format!("{interface} (direct)"),
+        (Some(interface), Some(neighbour)) => format!("{interface} {neighbour}"),
+    };
+    let interfaces = it.interfaces.iter().map(|(name, state)| {
+        let mut words = vec![name.clone(), state.downstream.clone()];
+        if state.assert != "no-info" {
+            words.push(format!("assert {}", state.assert));
+        }
+        words.extend(state.assert_winner.map(|winner| winner.to_string()));
+        words.extend(timers(&state.timers));
+        words.join(" ")
+    });
+    let upstream = if it.originator { format!("{}, originator", it.upstream) } else { it.upstream.clone() };
+    vec![
+        it.source.to_string(),
+        it.group.to_string(),
+        rpf,
+        upstream,
+        timers(&it.timers).join("\n"),
+        interfaces.collect::<Vec<_>>().join("\n"),
     ]
 }
 

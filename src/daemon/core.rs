@@ -49,6 +49,7 @@ fn configuration(at: &At<'_>) -> Config {
         seed: at.plan.seed ^ (at.id.0 as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         multicast: at.router.multicast,
         igmp: Igmp::default(),
+        pim: at.router.pim.clone(),
         interfaces: (0..at.node.interfaces.len()).map(|index| interface(at, index)).collect(),
         routes: at
             .router
@@ -76,7 +77,8 @@ fn interface(at: &At<'_>, index: usize) -> Interface {
     } else {
         igmp_in_force(at.plan, place).unwrap_or_default()
     };
-    Interface { name: own.name.clone(), igmp, ttl_threshold: own.ttl_threshold, boundary: own.boundary.clone() }
+    let pim = own.pim.clone();
+    Interface { name: own.name.clone(), igmp, pim, ttl_threshold: own.ttl_threshold, boundary: own.boundary.clone() }
 }
 
 /// IGMP settings as router-core runs them at an interface: the file's, with every interval scaled by `timers`, the RFC's

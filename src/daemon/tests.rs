@@ -16,6 +16,7 @@ fn plan(daemon: Daemon) -> Plan {
         multicast: Multicast::Static,
         unicast: Unicast::Static,
         igmp: Igmp::default(),
+        pim: Default::default(),
         upstream: None,
         routes: vec![StaticRoute {
             group: "239.1.0.0/16".parse().unwrap(),
@@ -34,6 +35,7 @@ fn plan(daemon: Daemon) -> Plan {
         ttl_threshold: 0,
         boundary: vec![],
         igmp: Igmp::default(),
+        pim: Default::default(),
     };
     let r1 = Node {
         name: "r1".into(),

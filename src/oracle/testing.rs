@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::topology::plan::{
-    Daemon, Host, Igmp, Impairment, Interface, Multicast, Node, NodeId, NodeKind, Plan, Router, StaticRoute, Unicast,
-    Wire, WireId, WireKind,
+    Daemon, Host, Igmp, Impairment, Interface, Multicast, Node, NodeId, NodeKind, Pim, Plan, Router, StaticRoute,
+    Unicast, Wire, WireId, WireKind,
 };
 use crate::topology::steps::{SourceFilter, Stream};
 
@@ -47,6 +47,7 @@ impl Net {
             multicast: Multicast::Static,
             unicast: Unicast::Static,
             igmp: Igmp::default(),
+            pim: Pim::default(),
             upstream: None,
             routes: Vec::new(),
             limits: Default::default(),
@@ -84,6 +85,7 @@ impl Net {
                 ttl_threshold: 0,
                 boundary: Vec::new(),
                 igmp: Igmp::default(),
+                pim: Pim::default(),
             });
             ends.push(crate::topology::plan::Attachment { node, interface: interfaces.len() - 1 });
         }

@@ -59,6 +59,7 @@ impl Lab {
                 multicast: Multicast::Static,
                 unicast: Unicast::Static,
                 igmp: Igmp::default(),
+                pim: Default::default(),
                 upstream: None,
                 routes: Vec::new(),
                 limits: Limits::default(),
@@ -97,6 +98,7 @@ impl Lab {
                 ttl_threshold: 0,
                 boundary: Vec::new(),
                 igmp: Igmp::default(),
+                pim: Default::default(),
             });
             ends.push(Attachment { node: NodeId(id.0), interface });
         }

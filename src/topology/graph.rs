@@ -113,6 +113,7 @@ fn what(node: &Node) -> String {
                 Multicast::None => "no multicast",
                 Multicast::Static => "static",
                 Multicast::Proxy => "proxy",
+                Multicast::PimDm => "PIM-DM",
             };
             format!("router, {multicast}{daemon}")
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-pub use router_core::config::{Igmp, Multicast};
+pub use router_core::config::{Igmp, Multicast, Pim};
 
 use super::steps::Scenario;
 
@@ -97,6 +97,8 @@ pub struct Router {
     pub unicast: Unicast,
     /// IGMP settings for all interfaces (an interface's own come first), before [`Plan::scaled`].
     pub igmp: Igmp,
+    /// PIM settings of the router and of all its interfaces (an interface's own come first), before [`Plan::scaled`].
+    pub pim: Pim,
     /// Upstream interface of a proxy: index in [`Node::interfaces`].
     pub upstream: Option<usize>,
     /// Static multicast routes.
@@ -172,6 +174,8 @@ pub struct Interface {
     pub boundary: Vec<IpNet>,
     /// IGMP settings of this interface alone (routers).
     pub igmp: Igmp,
+    /// PIM settings of this interface alone (routers).
+    pub pim: Pim,
 }
 
 /// A link or a LAN.
@@ -276,6 +280,13 @@ impl Plan {
     pub fn igmp_at(&self, at: Attachment) -> Option<Igmp> {
         let router = self.node(at.node).router()?;
         Some(self.interface(at).igmp.or(&router.igmp))
+    }
+
+    /// PIM settings in force at a router's interface, not scaled; none where PIM does not run.
+    pub fn pim_at(&self, at: Attachment) -> Option<Pim> {
+        let router = self.node(at.node).router().filter(|router| router.multicast.is_pim())?;
+        let pim = self.interface(at).pim.or(&router.pim);
+        (pim.enabled != Some(false)).then_some(pim)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Config, Igmp, Interface, Multicast, StaticRoute};
+use super::{Config, Igmp, Interface, Multicast, Pim, StaticRoute};
 use crate::membership::igmp::{QUERY_INTERVAL_LIMIT, max_response_limit};
 use crate::membership::message::{Family, Version};
 use crate::time::Span;
@@ -87,6 +87,29 @@ pub enum ConfigError {
         /// Where it stands.
         place: String,
     },
+    /// PIM sabotage in a daemon that was not built for it.
+    #[error("sabotage in {place}: this daemon was built without its sabotage feature")]
+    Sabotage {
+        /// Where it stands.
+        place: String,
+    },
+    /// A PIM key of the whole router at an interface.
+    #[error("{key} in pim of {place} holds for the whole router: set it there")]
+    RouterWide {
+        /// The interface.
+        place: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// PIM settings of a router that does not run PIM.
+    #[error("pim of {place} is for multicast: pim-dm only")]
+    NotPim {
+        /// Where it stands.
+        place: String,
+    },
+    /// Static routes in a router that runs PIM.
+    #[error("static routes are for multicast: static; with pim-dm the protocol makes the trees")]
+    RoutesInPim,
     /// A name of an interface that the configuration does not list.
     #[error("{place} names interface {name:?}, which is not among the interfaces ({known})")]
     UnknownInterface {
@@ -143,6 +166,12 @@ pub enum ConfigError {
     },
 }
 
+/// Longest state refresh interval: one octet of seconds carries it (RFC 3973 §4.7.10).
+const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(255);
+
+/// Longest hold time that is no 'for ever' (RFC 3973 §4.3.3).
+const HOLD_TIME_MAX: Duration = Duration::from_secs(65534);
+
 /// Everything that is wrong with a configuration, at least one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
@@ -195,6 +224,7 @@ impl Config {
             check_igmp(&interface.name, &interface.igmp, &interface.igmp.or(&self.igmp), &mut errors);
         }
         self.check_upstream(&mut errors);
+        self.check_pim(&mut errors);
         for route in &self.routes {
             self.check_route(route, &mut errors);
         }
@@ -236,10 +266,43 @@ impl Config {
                     errors.push(ConfigError::RoutesInProxy);
                 }
             }
-            (Multicast::None | Multicast::Static, Some(name)) => {
+            (Multicast::None | Multicast::Static | Multicast::PimDm, Some(name)) => {
                 errors.push(ConfigError::NotAProxy { name: name.clone() });
             }
-            (Multicast::None | Multicast::Static, None) => {}
+            (Multicast::None | Multicast::Static | Multicast::PimDm, None) => {}
+        }
+    }
+
+    fn check_pim(&self, errors: &mut Vec<ConfigError>) {
+        let places = [("the router", &self.pim)].into_iter();
+        let places = places.chain(self.interfaces.iter().map(|interface| (interface.name.as_str(), &interface.pim)));
+        for (place, pim) in places {
+            if !self.multicast.is_pim() && *pim != Pim::default() {
+                errors.push(ConfigError::NotPim { place: place.to_owned() });
+            }
+            check_pim(place, pim, errors);
+        }
+        for interface in &self.interfaces {
+            let pim = &interface.pim;
+            for (key, is_set) in [
+                ("graft-retry-period", pim.graft_retry_period.is_some()),
+                ("graft-retries", pim.graft_retries.is_some()),
+                ("prune-hold-time", pim.prune_hold_time.is_some()),
+                ("prune-limit", pim.prune_limit.is_some()),
+                ("source-lifetime", pim.source_lifetime.is_some()),
+                ("state-refresh", pim.state_refresh.is_some()),
+                ("state-refresh-interval", pim.state_refresh_interval.is_some()),
+                ("refresh-limit-interval", pim.refresh_limit_interval.is_some()),
+                ("state-refresh-ttl", pim.state_refresh_ttl.is_some()),
+                ("sabotage", pim.sabotage.is_some()),
+            ] {
+                if is_set {
+                    errors.push(ConfigError::RouterWide { place: interface.name.clone(), key });
+                }
+            }
+        }
+        if self.multicast.is_pim() && !self.routes.is_empty() {
+            errors.push(ConfigError::RoutesInPim);
         }
     }
 
@@ -327,6 +390,36 @@ fn check_igmp(place: &str, own: &Igmp, merged: &Igmp, errors: &mut Vec<ConfigErr
     check_groups(&format!("allowed-groups of {place}"), own.allowed_groups.as_deref().unwrap_or_default(), errors);
     if own.deaf == Some(true) && !cfg!(feature = "sabotage") {
         errors.push(ConfigError::Deaf { place: place.to_owned() });
+    }
+}
+
+fn check_pim(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
+    let millis = Duration::from_millis;
+    for (key, span, least, most) in [
+        ("hello-period", pim.hello_period, INTERVAL_MIN, Duration::from_secs(18724)),
+        ("hello-hold-time", pim.hello_hold_time, INTERVAL_MIN, HOLD_TIME_MAX),
+        ("triggered-hello-delay", pim.triggered_hello_delay, Duration::ZERO, HOLD_TIME_MAX),
+        ("propagation-delay", pim.propagation_delay, INTERVAL_MIN, millis(0x7fff)),
+        ("override-interval", pim.override_interval, INTERVAL_MIN, millis(0xffff)),
+        ("assert-time", pim.assert_time, INTERVAL_MIN, HOLD_TIME_MAX),
+        ("graft-retry-period", pim.graft_retry_period, INTERVAL_MIN, HOLD_TIME_MAX),
+        ("prune-hold-time", pim.prune_hold_time, INTERVAL_MIN, HOLD_TIME_MAX),
+        ("prune-limit", pim.prune_limit, INTERVAL_MIN, HOLD_TIME_MAX),
+        ("source-lifetime", pim.source_lifetime, INTERVAL_MIN, HOLD_TIME_MAX),
+        ("state-refresh-interval", pim.state_refresh_interval, INTERVAL_MIN, REFRESH_INTERVAL_MAX),
+        ("refresh-limit-interval", pim.refresh_limit_interval, Duration::ZERO, REFRESH_INTERVAL_MAX),
+    ] {
+        if let Some(span) = span.filter(|span| !(least..=most).contains(&span.get())) {
+            let range = format!("{} to {}", Span(least), Span(most));
+            errors.push(ConfigError::Range { place: place.to_owned(), key, value: span.to_string(), range });
+        }
+    }
+    if pim.state_refresh_ttl == Some(0) {
+        let range = "1 to 255".to_owned();
+        errors.push(ConfigError::Range { place: place.to_owned(), key: "state-refresh-ttl", value: "0".into(), range });
+    }
+    if pim.sabotage.is_some() && !cfg!(feature = "sabotage") {
+        errors.push(ConfigError::Sabotage { place: place.to_owned() });
     }
 }
 

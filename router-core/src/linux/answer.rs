@@ -59,7 +59,7 @@ impl<M: Machine> Shell<M> {
                     }
                 }
             }
-            Shown::Interfaces(_) | Shown::Groups(_) => {}
+            Shown::Interfaces(_) | Shown::Groups(_) | Shown::Neighbours(_) | Shown::Trees(_) => {}
         }
         let mut line = serde_json::to_vec(&shown).unwrap_or_else(|error| {
             let text = error.to_string();

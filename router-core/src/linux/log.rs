@@ -49,6 +49,9 @@ impl Log {
             event,
             EventKind::MemberAdded { .. }
                 | EventKind::MemberRemoved { .. }
+                | EventKind::Upstream { .. }
+                | EventKind::Downstream { .. }
+                | EventKind::Assert { .. }
                 | EventKind::EntryInstalled { .. }
                 | EventKind::EntryRemoved { .. }
         );

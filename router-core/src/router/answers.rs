@@ -21,6 +21,8 @@ impl Router {
             Show::Entries => Shown::Entries(self.show_entries()),
             Show::Counters => Shown::Counters(self.show_counters()),
             Show::Routes => Shown::Routes(self.show_routes()),
+            Show::Neighbours => Shown::Neighbours(Vec::new()),
+            Show::Trees => Shown::Trees(Vec::new()),
         }
     }
 

@@ -115,7 +115,8 @@ impl Router {
     /// The entry for packets of a key that arrived by an interface; none if this router forwards nothing.
     fn decide(&self, arrival: InterfaceId, key: EntryKey) -> Option<Decision> {
         match self.config.multicast {
-            Multicast::None => None,
+            // Until dense mode has its say, it forwards nothing.
+            Multicast::None | Multicast::PimDm => None,
             Multicast::Static => Some(self.decide_static(arrival, key)),
             Multicast::Proxy => Some(self.decide_proxy(arrival, key)),
         }

@@ -344,7 +344,7 @@ impl Router {
     pub(super) fn upstream_name(&self) -> Option<&str> {
         match self.config.multicast {
             Multicast::Proxy => self.config.upstream.as_deref(),
-            Multicast::None | Multicast::Static => None,
+            Multicast::None | Multicast::Static | Multicast::PimDm => None,
         }
     }
 }

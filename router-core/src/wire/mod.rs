@@ -6,3 +6,4 @@
 pub mod checksum;
 pub mod igmp;
 pub mod ipv4;
+pub mod pim;

@@ -164,6 +164,8 @@ keys! {
         pub groups_per_interface: Option<Int<1, 1_000_000>>,
         /// Sources a group (default 256).
         pub sources_per_group: Option<Int<1, 1_000_000>>,
+        /// PIM neighbours an interface (default 256).
+        pub neighbours_per_interface: Option<Int<1, 1_000_000>>,
         /// Forwarding entries (default 65536).
         pub forwarding_entries: Option<Int<1, 10_000_000>>,
     }

@@ -362,6 +362,7 @@ fn blank_router() -> Router {
         multicast: Default::default(),
         unicast: Default::default(),
         igmp: Default::default(),
+        pim: Default::default(),
         upstream: None,
         routes: Vec::new(),
         limits: Default::default(),

@@ -90,6 +90,7 @@ impl Resolver<'_> {
             multicast,
             unicast: unicast.map(|u| u.value).unwrap_or_default(),
             igmp,
+            pim: config::Pim::default(),
             upstream,
             routes,
             limits: limits(limits_at),
@@ -347,6 +348,7 @@ fn limits(given: Option<&file::Limits>) -> config::Limits {
     config::Limits {
         groups_per_interface: given.groups_per_interface.map_or(default.groups_per_interface, Int::get),
         sources_per_group: given.sources_per_group.map_or(default.sources_per_group, Int::get),
+        neighbours_per_interface: given.neighbours_per_interface.map_or(default.neighbours_per_interface, Int::get),
         forwarding_entries: given.forwarding_entries.map_or(default.forwarding_entries, Int::get),
     }
 }

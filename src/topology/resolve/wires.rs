@@ -233,6 +233,7 @@ impl<'a> Resolver<'a> {
             ttl_threshold: 0,
             boundary: Vec::new(),
             igmp: Default::default(),
+            pim: Default::default(),
         });
         self.plan.wires[wire.0].ends.push(Attachment { node, interface });
     }

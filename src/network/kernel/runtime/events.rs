@@ -169,6 +169,21 @@ fn describe(event: &EventKind) -> String {
             format!("{interface} has a member of {group}{}", describe_filter(filter))
         }
         EventKind::MemberRemoved { interface, group } => format!("{interface} has no member of {group} any more"),
+        EventKind::NeighbourUp { interface, neighbour } => format!("has the PIM neighbour {neighbour} on {interface}"),
+        EventKind::NeighbourRestarted { interface, neighbour } => {
+            format!("saw its PIM neighbour {neighbour} on {interface} restart")
+        }
+        EventKind::NeighbourDown { interface, neighbour } => {
+            format!("lost its PIM neighbour {neighbour} on {interface}")
+        }
+        EventKind::Upstream { source, group, state } => format!("is {state} upstream for ({source}, {group})"),
+        EventKind::Downstream { source, group, interface, state } => {
+            format!("has {interface} {state} for ({source}, {group})")
+        }
+        EventKind::Assert { source, group, interface, state, winner } => {
+            let winner = winner.map(|winner| format!(" to {winner}")).filter(|_| state == "loser").unwrap_or_default();
+            format!("is assert {state}{winner} on {interface} for ({source}, {group})")
+        }
         EventKind::EntryInstalled { source, group, incoming, outgoing } => {
             let outgoing = if outgoing.is_empty() { "nowhere".into() } else { outgoing.join(", ") };
             format!("forwards ({source}, {group}) from {incoming} to {outgoing}")

@@ -15,6 +15,7 @@ pub(super) fn plan() -> Plan {
             ttl_threshold: 0,
             boundary: Vec::new(),
             igmp: Default::default(),
+            pim: Default::default(),
         }],
         loopback: Vec::new(),
     };
