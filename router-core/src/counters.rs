@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::pim;
+
 /// Kinds of protocol messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +36,20 @@ pub enum MessageKind {
     PimGraftAck,
     /// A PIM state refresh.
     PimStateRefresh,
+}
+
+impl pim::Message {
+    /// What it is counted as.
+    pub fn kind(&self) -> MessageKind {
+        match self {
+            pim::Message::Hello(_) => MessageKind::PimHello,
+            pim::Message::JoinPrune(_) => MessageKind::PimJoinPrune,
+            pim::Message::Assert(_) => MessageKind::PimAssert,
+            pim::Message::Graft(_) => MessageKind::PimGraft,
+            pim::Message::GraftAck(_) => MessageKind::PimGraftAck,
+            pim::Message::StateRefresh(_) => MessageKind::PimStateRefresh,
+        }
+    }
 }
 
 /// Why a packet, or a part of one, came to nothing.
