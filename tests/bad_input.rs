@@ -69,6 +69,7 @@ cases! {
     not_yaml
     only_comments
     overlap
+    pim_values
     rate_of_zero
     subnet_full
     tag

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router_core::config::{Config, Igmp, Interface, Multicast, StaticRoute};
+use router_core::config::{Config, Igmp, Interface, Multicast, Pim, StaticRoute};
 use router_core::time::Span;
 
 use super::find::{Kind, program};
@@ -49,7 +49,7 @@ fn configuration(at: &At<'_>) -> Config {
         seed: at.plan.seed ^ (at.id.0 as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         multicast: at.router.multicast,
         igmp: Igmp::default(),
-        pim: at.router.pim.clone(),
+        pim: if at.router.multicast.is_pim() { scaled(at.plan, at.router.pim.clone()) } else { Pim::default() },
         interfaces: (0..at.node.interfaces.len()).map(|index| interface(at, index)).collect(),
         routes: at
             .router
@@ -77,7 +77,12 @@ fn interface(at: &At<'_>, index: usize) -> Interface {
     } else {
         igmp_in_force(at.plan, place).unwrap_or_default()
     };
-    let pim = own.pim.clone();
+    let pim = match pim_in_force(at.plan, place) {
+        Some(pim) => interface_keys(pim),
+        // PIM is IPv4's here.
+        None if at.router.multicast.is_pim() => Pim { enabled: Some(false), ..Pim::default() },
+        None => Pim::default(),
+    };
     Interface { name: own.name.clone(), igmp, pim, ttl_threshold: own.ttl_threshold, boundary: own.boundary.clone() }
 }
 
@@ -89,7 +94,7 @@ pub fn igmp_in_force(plan: &Plan, at: Attachment) -> Option<Igmp> {
         return Some(set);
     }
     let span = |value: Option<Span>, default: Duration| plan.scaled(value.map_or(default, Span::get));
-    let response = |value: Option<Span>, default: Duration| Some(Span(round_up(span(value, default))));
+    let response = |value: Option<Span>, default: Duration| Some(Span(up_to(span(value, default), RESPONSE_UNIT)));
     Some(Igmp {
         query_interval: Some(Span(span(set.query_interval, Duration::from_secs(125)))),
         query_response_interval: response(set.query_response_interval, Duration::from_secs(10)),
@@ -101,7 +106,61 @@ pub fn igmp_in_force(plan: &Plan, at: Attachment) -> Option<Igmp> {
     })
 }
 
-fn round_up(span: Duration) -> Duration {
-    let units = span.as_nanos().div_ceil(RESPONSE_UNIT.as_nanos()).max(1);
-    RESPONSE_UNIT.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
+/// PIM settings as router-core runs them at an interface: the file's, the router's own keys included, with every interval scaled by
+/// `timers`, the RFC's defaults included (RFC 3973 §4.8), and what messages carry rounded up to what they can say. None where PIM does
+/// not run.
+pub fn pim_in_force(plan: &Plan, at: Attachment) -> Option<Pim> {
+    plan.interface(at).ipv4()?;
+    Some(scaled(plan, plan.pim_at(at)?))
+}
+
+fn scaled(plan: &Plan, set: Pim) -> Pim {
+    if plan.timers == 1.0 {
+        return set;
+    }
+    const SECOND: Duration = Duration::from_secs(1);
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    let span = |value: Option<Span>, default: Duration| plan.scaled(value.map_or(default, Span::get));
+    let secs = |value: Option<Span>, default: u64| span(value, Duration::from_secs(default));
+    let hello = secs(set.hello_period, 30);
+    // Unset, the hold time follows the hello period (RFC 3973 §4.8: 3.5 of them), and the limit the refresh interval.
+    let hold = set.hello_hold_time.map_or(hello.mul_f64(3.5), |value| plan.scaled(value.get()));
+    let refresh = up_to(secs(set.state_refresh_interval, 60), SECOND);
+    let limit = set.refresh_limit_interval.map_or(refresh / 2, |value| plan.scaled(value.get()));
+    Pim {
+        hello_period: Some(Span(hello)),
+        hello_hold_time: Some(Span(up_to(hold, SECOND))),
+        triggered_hello_delay: Some(Span(secs(set.triggered_hello_delay, 5))),
+        propagation_delay: Some(Span(up_to(span(set.propagation_delay, Duration::from_millis(500)), MILLISECOND))),
+        override_interval: Some(Span(up_to(span(set.override_interval, Duration::from_millis(2500)), MILLISECOND))),
+        assert_time: Some(Span(secs(set.assert_time, 180))),
+        graft_retry_period: Some(Span(secs(set.graft_retry_period, 3))),
+        prune_hold_time: Some(Span(up_to(secs(set.prune_hold_time, 210), SECOND))),
+        prune_limit: Some(Span(secs(set.prune_limit, 210))),
+        source_lifetime: Some(Span(secs(set.source_lifetime, 210))),
+        state_refresh_interval: Some(Span(refresh)),
+        refresh_limit_interval: Some(Span(limit)),
+        ..set
+    }
+}
+
+/// Settings without the keys that hold for the whole router.
+fn interface_keys(set: Pim) -> Pim {
+    Pim {
+        enabled: set.enabled,
+        hello_period: set.hello_period,
+        hello_hold_time: set.hello_hold_time,
+        triggered_hello_delay: set.triggered_hello_delay,
+        propagation_delay: set.propagation_delay,
+        override_interval: set.override_interval,
+        lan_prune_delay: set.lan_prune_delay,
+        assert_time: set.assert_time,
+        ..Pim::default()
+    }
+}
+
+/// The least multiple of a unit that is no less than a span, and no less than the unit.
+fn up_to(span: Duration, unit: Duration) -> Duration {
+    let units = span.as_nanos().div_ceil(unit.as_nanos()).max(1);
+    unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
 }

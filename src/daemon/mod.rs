@@ -16,7 +16,7 @@ use ::router_core::config::ConfigError;
 
 use crate::topology::plan::{Daemon, Node, NodeId, Plan, Router};
 
-pub use self::core::igmp_in_force;
+pub use self::core::{igmp_in_force, pim_in_force};
 pub use find::{Found, Kind, find, program, search_path};
 
 /// How often a readiness command is tried.

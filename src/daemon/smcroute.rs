@@ -23,6 +23,9 @@ pub(super) fn check(at: &At<'_>) -> Vec<DaemonError> {
     if at.router.multicast == Multicast::Proxy {
         refuse("`multicast: proxy`".to_owned(), "use `daemon: router-core`, or `multicast: static` with `routes`");
     }
+    if at.router.multicast.is_pim() {
+        refuse("`multicast: pim-dm`".to_owned(), "use `daemon: router-core`, or `multicast: static` with `routes`");
+    }
     if has_igmp(&at.router.igmp) {
         refuse("`igmp` settings".to_owned(), NO_IGMP);
     }

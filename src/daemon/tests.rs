@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use router_core::config::{Config, Igmp, Limits, Multicast};
+use router_core::config::{Config, Igmp, Limits, Multicast, Pim};
 use router_core::time::Span;
 
 use super::*;
@@ -145,6 +145,87 @@ fn timers_scale_with_the_defaults_and_response_times_are_what_messages_can_say()
     assert_eq!(igmp.startup_query_interval, None);
     assert_eq!(igmp.startup_query_response_interval, Some(Span(Duration::from_millis(100))));
     assert_eq!(igmp.last_member_query_interval, Some(Span(Duration::from_millis(100))));
+}
+
+fn dense_mode() -> Plan {
+    let mut plan = plan(Daemon::RouterCore);
+    let router = router_of(&mut plan);
+    router.multicast = Multicast::PimDm;
+    router.routes.clear();
+    plan
+}
+
+fn secs(secs: f64) -> Option<Span> {
+    Some(Span(Duration::from_secs_f64(secs)))
+}
+
+#[test]
+fn pim_timers_scale_with_the_defaults_and_messages_can_say_them() {
+    let mut plan = dense_mode();
+    plan.timers = 0.1;
+    plan.nodes[0].interfaces[1].pim.hello_period = secs(10.0);
+    plan.nodes[0].interfaces[1].pim.override_interval = secs(0.0155);
+    let pim = pim_in_force(&plan, Attachment { node: NodeId(0), interface: 0 }).unwrap();
+    assert_eq!(
+        pim,
+        Pim {
+            hello_period: secs(3.0),
+            hello_hold_time: secs(11.0),
+            triggered_hello_delay: secs(0.5),
+            propagation_delay: secs(0.05),
+            override_interval: secs(0.25),
+            assert_time: secs(18.0),
+            graft_retry_period: secs(0.3),
+            prune_hold_time: secs(21.0),
+            prune_limit: secs(21.0),
+            source_lifetime: secs(21.0),
+            state_refresh_interval: secs(6.0),
+            refresh_limit_interval: secs(3.0),
+            ..Pim::default()
+        }
+    );
+    let own = pim_in_force(&plan, Attachment { node: NodeId(0), interface: 1 }).unwrap();
+    assert_eq!((own.hello_period, own.hello_hold_time), (secs(1.0), secs(4.0)));
+    assert_eq!(own.override_interval, secs(0.002));
+    plan.timers = 1.0;
+    let pim = pim_in_force(&plan, Attachment { node: NodeId(0), interface: 0 }).unwrap();
+    assert_eq!(pim, Pim::default(), "the RFC's defaults are the daemon's own");
+}
+
+#[test]
+fn a_routers_own_pim_keys_are_said_once_and_its_interfaces_get_theirs() {
+    let mut plan = dense_mode();
+    plan.timers = 0.5;
+    router_of(&mut plan).pim =
+        Pim { graft_retries: Some(4), state_refresh: Some(false), hello_period: secs(20.0), ..Pim::default() };
+    plan.nodes[0].interfaces[1].pim.enabled = Some(false);
+    let launch = prepare(&plan, NodeId(0), &paths("pim", &["router-core"])).unwrap();
+    let config: Config = serde_json::from_str(&text(&launch, "router-core.json")).unwrap();
+    config.check().unwrap();
+    assert_eq!((config.pim.graft_retries, config.pim.state_refresh), (Some(4), Some(false)));
+    assert_eq!(config.pim.prune_hold_time, secs(105.0));
+    assert_eq!(config.interfaces[0].pim.hello_period, secs(10.0));
+    assert_eq!(config.interfaces[0].pim.graft_retries, None);
+    assert_eq!(config.interfaces[0].pim.prune_hold_time, None);
+    assert_eq!(config.interfaces[1].pim.enabled, Some(false));
+    assert_eq!(config.interfaces[2].pim.enabled, Some(false), "PIM needs an IPv4 address");
+    router_of(&mut plan).multicast = Multicast::Static;
+    router_of(&mut plan).pim = Pim::default();
+    plan.nodes[0].interfaces[1].pim = Pim::default();
+    let launch = prepare(&plan, NodeId(0), &paths("no-pim", &["router-core"])).unwrap();
+    let config: Config = serde_json::from_str(&text(&launch, "router-core.json")).unwrap();
+    assert_eq!(config.pim, Pim::default());
+    assert!(config.interfaces.iter().all(|interface| interface.pim == Pim::default()));
+}
+
+#[test]
+fn every_scale_of_timers_gives_settings_that_router_core_takes() {
+    for timers in [0.01, 0.1, 0.37, 3.0] {
+        let mut plan = dense_mode();
+        plan.timers = timers;
+        let errors: Vec<String> = check(&plan).iter().map(ToString::to_string).collect();
+        assert!(errors.is_empty(), "{timers}: {errors:?}");
+    }
 }
 
 #[test]

@@ -75,6 +75,35 @@ fn a_host_takes_the_only_router_on_its_wire_as_its_gateway() {
 }
 
 #[test]
+fn pim_settings_come_from_the_end_then_the_router_then_the_defaults() {
+    let plan = plan(
+        "
+name: dense
+defaults:
+  router: {multicast: pim-dm, pim: {hello-period: 20s, assert-time: 60s, state-refresh: false}}
+nodes:
+  r1: {kind: router, pim: {hello-period: 10s, graft-retries: 5}}
+  r2: {kind: router}
+  r3: {kind: router, multicast: static}
+links:
+  - {between: [r1, r2], ends: {r1: {pim: {hello-period: 5s}}, r2: {pim: {enabled: false}, ttl-threshold: 3, boundary: 239.255.0.0/16}}}
+  - {between: [r2, r3]}
+families: [ipv4]
+",
+    );
+    let at = |node: usize, interface: usize| plan.pim_at(Attachment { node: NodeId(node), interface });
+    let span = |secs: u64| Some(router_core::time::Span(Duration::from_secs(secs)));
+    let r1 = at(0, 0).unwrap();
+    assert_eq!((r1.hello_period, r1.assert_time, r1.graft_retries), (span(5), span(60), Some(5)));
+    assert_eq!(r1.state_refresh, Some(false));
+    assert_eq!(plan.nodes[0].router().unwrap().pim.hello_period, span(10));
+    assert_eq!(at(1, 0), None, "PIM is off there");
+    assert_eq!(at(1, 1).unwrap().hello_period, span(20));
+    assert_eq!(at(2, 0), None, "a router without PIM");
+    assert_eq!(plan.nodes[2].router().unwrap().pim, Default::default());
+}
+
+#[test]
 fn nobody_moves_when_a_node_is_added_at_the_end() {
     let text = "
 name: grows

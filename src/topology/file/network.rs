@@ -1,8 +1,10 @@
 //! Nodes and wires as the file has them.
 
 use ipnet::IpNet;
+use router_core::config::PimSabotage;
 use schemars::JsonSchema;
 
+use crate::topology::fault::FaultKind;
 use crate::topology::plan::{Multicast, Unicast};
 use crate::topology::read::{At, Cx, Named, Names, OneOrMany, Read, keys, one_of, words};
 use crate::topology::scalars::{Address, BitRate, Int, InterfaceAddress, Prefix, Share, Time};
@@ -51,6 +53,14 @@ words!(Multicast as "a way to forward multicast" {
     "none" => Multicast::None,
     "static" => Multicast::Static,
     "proxy" => Multicast::Proxy,
+    "pim-dm" => Multicast::PimDm,
+});
+
+words!(PimSabotage as "a way to break PIM" {
+    "never-override" => PimSabotage::NeverOverride,
+    "graft-once" => PimSabotage::GraftOnce,
+    "assert-deaf" => PimSabotage::AssertDeaf,
+    "refresh-not-relayed" => PimSabotage::RefreshNotRelayed,
 });
 
 words!(Unicast as "a way to route unicast" {
@@ -83,6 +93,8 @@ keys! {
         pub unicast: Option<At<Unicast>>,
         /// IGMP settings.
         pub igmp: Option<At<Igmp>>,
+        /// PIM settings, of the routers that run PIM.
+        pub pim: Option<At<Pim>>,
         /// Bounds on state that peers can cause.
         pub limits: Option<Limits>,
     }
@@ -139,6 +151,8 @@ keys! {
         pub unicast: Option<At<Unicast>>,
         /// IGMP settings; of a host: `version` alone.
         pub igmp: Option<At<Igmp>>,
+        /// PIM settings (routers with `multicast: pim-dm`).
+        pub pim: Option<At<Pim>>,
         /// Static multicast routes (routers with `multicast: static`).
         pub routes: Option<At<Vec<Route>>>,
         /// The upstream side of an IGMP proxy: a neighbour, a wire or an interface (routers with `multicast: proxy`).
@@ -312,6 +326,97 @@ keys! {
 }
 
 keys! {
+    /// A router's part in PIM.
+    pub struct Pim as "`pim`" {
+        /// Whether PIM runs here (default yes).
+        pub enabled: Option<bool>,
+        /// Hello_Period (default 30s).
+        pub hello_period: Option<At<Time>>,
+        /// Hold time that hellos announce, in whole seconds; others are rounded up (default 3.5 hello periods).
+        pub hello_hold_time: Option<At<Time>>,
+        /// Triggered_Hello_Delay: the first hello, and the answer to a new or restarted neighbour, come after a random part of it (default 5s).
+        pub triggered_hello_delay: Option<At<Time>>,
+        /// Propagation_Delay of the LAN Prune Delay option, in whole milliseconds (default 500ms).
+        pub propagation_delay: Option<At<Time>>,
+        /// Override_Interval of the LAN Prune Delay option, in whole milliseconds (default 2.5s).
+        pub override_interval: Option<At<Time>>,
+        /// Whether hellos carry the LAN Prune Delay option (default yes).
+        pub lan_prune_delay: Option<bool>,
+        /// Assert Time (default 180s); all routers of a wire must have the same.
+        pub assert_time: Option<At<Time>>,
+        /// Graft_Retry_Period (default 3s; of the whole router).
+        pub graft_retry_period: Option<At<Time>>,
+        /// How often a graft is sent again before the router gives up (default 100; of the whole router).
+        pub graft_retries: Option<Int<0, { u32::MAX as i64 }>>,
+        /// Hold time that prunes announce, in whole seconds; others are rounded up (default 210s; of the whole router).
+        pub prune_hold_time: Option<At<Time>>,
+        /// How long no further prune is sent to the same upstream neighbour (default 210s; of the whole router).
+        pub prune_limit: Option<At<Time>>,
+        /// How long after its last packet a source counts as active (default 210s; of the whole router).
+        pub source_lifetime: Option<At<Time>>,
+        /// Whether state refresh messages are originated and relayed (default yes; of the whole router).
+        pub state_refresh: Option<bool>,
+        /// StateRefreshInterval, in whole seconds; others are rounded up (default 60s; of the whole router).
+        pub state_refresh_interval: Option<At<Time>>,
+        /// State refresh messages for an entry that come sooner after the one before are not relayed (default half the state refresh
+        /// interval; of the whole router).
+        pub refresh_limit_interval: Option<At<Time>>,
+        /// TTL of state refresh messages that this router originates (default 255; of the whole router).
+        pub state_refresh_ttl: Option<Int<1, 255>>,
+        /// A router that breaks PIM in one way: for tests of the testbed itself (of the whole router).
+        pub sabotage: Option<PimSabotage>,
+    }
+}
+
+/// An interface's own part in PIM: [`Pim`] without the keys that hold for the whole router.
+#[derive(Clone, Debug)]
+pub(in crate::topology) struct EndPim(pub Pim);
+
+impl EndPim {
+    /// Keys of [`Pim`] that hold for the whole router.
+    const ROUTER_WIDE: [&'static str; 10] = [
+        "graft-retry-period",
+        "graft-retries",
+        "prune-hold-time",
+        "prune-limit",
+        "source-lifetime",
+        "state-refresh",
+        "state-refresh-interval",
+        "refresh-limit-interval",
+        "state-refresh-ttl",
+        "sabotage",
+    ];
+}
+
+impl Read for EndPim {
+    fn read(node: &tree::Node, cx: &mut Cx) -> Option<Self> {
+        if let tree::Value::Map(entries) = &node.value {
+            for (key, _) in entries.iter().filter(|(key, _)| EndPim::ROUTER_WIDE.contains(&key.text.as_str())) {
+                let only = "for a whole router: it belongs in the `pim` of the node";
+                cx.push(&key.span, FaultKind::KeyNotHere { key: key.text.clone(), only });
+            }
+        }
+        Pim::read(node, cx).map(EndPim)
+    }
+}
+
+impl JsonSchema for EndPim {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "EndPim".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = Pim::json_schema(generator);
+        schema.insert("description".to_owned(), "An interface's own part in PIM.".into());
+        if let Some(properties) = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut) {
+            for key in EndPim::ROUTER_WIDE {
+                properties.remove(key);
+            }
+        }
+        schema
+    }
+}
+
+keys! {
     /// A group that counts as joined for ever.
     pub struct StaticJoin as "a static join" {
         /// The group.
@@ -376,6 +481,8 @@ keys! {
         pub boundary: Option<At<OneOrMany<At<Prefix>>>>,
         /// IGMP settings of this interface alone (routers).
         pub igmp: Option<At<Igmp>>,
+        /// PIM settings of this interface alone (routers with `multicast: pim-dm`).
+        pub pim: Option<At<EndPim>>,
     }
 }
 

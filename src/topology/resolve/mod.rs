@@ -2,6 +2,7 @@
 
 mod addresses;
 mod expectations;
+mod pim;
 mod routers;
 mod scenarios;
 mod text;
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::fault::{Fault, FaultKind};
-use super::file::{Family, File, Igmp, Kind};
+use super::file::{EndPim, Family, File, Igmp, Kind};
 use super::plan::{Attachment, Host, Node, NodeId, NodeKind, Plan, Router, WireId};
 use super::read::{At, Cx};
 use super::scalars::Address;
@@ -53,6 +54,8 @@ struct Resolver<'a> {
     boundaries: Vec<(Attachment, Span)>,
     /// Routers' ends with IGMP settings of their own.
     end_igmps: Vec<(Attachment, &'a At<Igmp>)>,
+    /// Routers' ends with PIM settings of their own.
+    end_pims: Vec<(Attachment, &'a At<EndPim>)>,
 }
 
 /// Resolves a file. What it gives is whole only if no fault was noted.
@@ -84,6 +87,7 @@ pub(super) fn resolve(name: &str, source: &str, file: &File, cx: &mut Cx) -> Pla
         thresholds: Vec::new(),
         boundaries: Vec::new(),
         end_igmps: Vec::new(),
+        end_pims: Vec::new(),
     };
     resolver.run();
     resolver.plan

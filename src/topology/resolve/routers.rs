@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use router_core::config::{self, Igmp, StaticJoin};
+use router_core::config::{self, Igmp, Pim, StaticJoin};
 
 use super::Resolver;
 use crate::topology::fault::FaultKind;
@@ -29,10 +29,15 @@ impl Resolver<'_> {
             let igmp = self.igmp(igmp);
             self.plan.nodes[at.node.0].interfaces[at.interface].igmp = igmp;
         }
+        let default_pim = defaults.and_then(|d| d.pim.as_ref()).map(|pim| self.pim(pim)).unwrap_or_default();
+        for (at, pim) in self.end_pims.clone() {
+            let pim = self.pim(&pim.0);
+            self.plan.nodes[at.node.0].interfaces[at.interface].pim = pim;
+        }
         for (index, (name, node)) in file.nodes.0.iter().enumerate().take(self.plan.nodes.len()) {
             let Some(node) = node else { continue };
             if node.kind.value == Kind::Router {
-                self.set_up_router(NodeId(index), name, node, defaults, &default_igmp);
+                self.set_up_router(NodeId(index), name, node, defaults, (&default_igmp, &default_pim));
             }
         }
     }
@@ -43,7 +48,7 @@ impl Resolver<'_> {
         name: &At<String>,
         node: &file::Node,
         defaults: Option<&file::RouterDefaults>,
-        default_igmp: &Igmp,
+        (default_igmp, default_pim): (&Igmp, &Pim),
     ) {
         if let Some(gateway) = &node.gateway {
             self.fault(&gateway.span, FaultKind::KeyNotHere { key: "gateway".into(), only: HOSTS_ONLY });
@@ -75,6 +80,7 @@ impl Resolver<'_> {
         if daemon == Daemon::Smcroute {
             self.check_smcroute(id, node, multicast, multicast_at.map_or(&name.span, |at| &at.span));
         }
+        let pim = self.router_pim(id, node, multicast, default_pim);
         let upstream = self.upstream(id, name, node, multicast);
         let mut routes = Vec::new();
         if let Some(list) = &node.routes {
@@ -90,7 +96,7 @@ impl Resolver<'_> {
             multicast,
             unicast: unicast.map(|u| u.value).unwrap_or_default(),
             igmp,
-            pim: config::Pim::default(),
+            pim,
             upstream,
             routes,
             limits: limits(limits_at),
@@ -100,9 +106,13 @@ impl Resolver<'_> {
 
     /// smcroute forwards by static routes and thresholds; it has no IGMP, no boundaries and no limits to set.
     fn check_smcroute(&mut self, id: NodeId, node: &file::Node, multicast: Multicast, at: &Span) {
-        if multicast == Multicast::Proxy {
-            let instead = "smcroute forwards by static routes; router-core can be a proxy";
-            self.fault(at, FaultKind::Unsupported { word: "proxy".into(), instead });
+        let refused = match multicast {
+            Multicast::Proxy => Some(("proxy", "smcroute forwards by static routes; router-core can be a proxy")),
+            Multicast::PimDm => Some(("pim-dm", "smcroute forwards by static routes; router-core speaks PIM")),
+            Multicast::None | Multicast::Static => None,
+        };
+        if let Some((word, instead)) = refused {
+            self.fault(at, FaultKind::Unsupported { word: word.into(), instead });
         }
         for route in node.routes.iter().flat_map(|routes| &routes.value) {
             if route.to.as_ref().is_none_or(|to| to.0.is_empty()) {
@@ -193,6 +203,7 @@ impl Resolver<'_> {
                 ("multicast", node.multicast.as_ref().map(|k| &k.span)),
                 ("unicast", node.unicast.as_ref().map(|k| &k.span)),
                 ("routes", node.routes.as_ref().map(|k| &k.span)),
+                ("pim", node.pim.as_ref().map(|k| &k.span)),
                 ("upstream", node.upstream.as_ref().map(|k| &k.span)),
                 ("limits", node.limits.as_ref().map(|k| &k.span)),
             ];
@@ -311,7 +322,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn interval(&mut self, at: &Option<At<Time>>, what: &str, range: (Duration, Duration)) -> Option<Duration> {
+    pub(super) fn interval(
+        &mut self,
+        at: &Option<At<Time>>,
+        what: &str,
+        range: (Duration, Duration),
+    ) -> Option<Duration> {
         let at = at.as_ref()?;
         if at.0 < range.0 || at.0 > range.1 {
             let show = |span: Duration| humantime::format_duration(span).to_string();

@@ -285,6 +285,7 @@ impl<'a> Resolver<'a> {
                 ("ttl-threshold", end.ttl_threshold.as_ref().map(|k| &k.span)),
                 ("boundary", end.boundary.as_ref().map(|k| &k.span)),
                 ("igmp", end.igmp.as_ref().map(|k| &k.span)),
+                ("pim", end.pim.as_ref().map(|k| &k.span)),
             ];
             for (key, span) in keys.into_iter().filter_map(|(key, span)| Some((key, span?))) {
                 self.fault(span, FaultKind::KeyNotHere { key: key.into(), only: ONLY });
@@ -301,5 +302,6 @@ impl<'a> Resolver<'a> {
         interface.boundary = boundary;
         self.boundaries.extend(end.boundary.as_ref().map(|boundary| (at, boundary.span.clone())));
         self.end_igmps.extend(end.igmp.as_ref().map(|igmp| (at, igmp)));
+        self.end_pims.extend(end.pim.as_ref().map(|pim| (at, pim)));
     }
 }
