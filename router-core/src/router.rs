@@ -79,7 +79,8 @@ pub enum Input {
     Interface { interface: InterfaceId, state: InterfaceState },
     /// An interface is gone.
     InterfaceGone { interface: InterfaceId },
-    /// A unicast route was added or replaced.
+    /// A unicast route was added. Routes that differ in any field are different ones; of one that moves, the shell adds the new one before
+    /// it removes the old.
     RouteAdded(UnicastRoute),
     /// A unicast route was withdrawn.
     RouteRemoved(UnicastRoute),
