@@ -17,7 +17,7 @@ use router_core::show::Show;
 
 const USAGE: &str = "\
 usage: router-core --config FILE [--control SOCKET] [--check] [--verbose]
-       router-core show interfaces|groups|entries|counters|routes --control SOCKET
+       router-core show interfaces|groups|entries|counters|routes|neighbours|trees --control SOCKET
        router-core events --control SOCKET
 
 Routes multicast in this network namespace until SIGTERM.
@@ -72,7 +72,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { config, control, verbose } => {
             let config = load(&config)?;
-            let options = Options { name: config.name.clone(), control, verbose };
+            let options = Options { name: config.name.clone(), control, verbose, pim: config.multicast.is_pim() };
             let shell = Shell::new(Router::new(config), &options).map_err(machine)?;
             shell.run().map(drop).map_err(machine)
         }

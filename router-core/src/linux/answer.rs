@@ -80,6 +80,7 @@ impl<M: Machine> Shell<M> {
             ("shell-upcalls", own.upcalls),
             ("shell-upcalls-unknown", own.upcalls_unknown),
             ("shell-queue-drops", u64::from(self.mroute.lost())),
+            ("shell-pim-queue-drops", self.pim.as_ref().map_or(0, |pim| u64::from(pim.lost()))),
             ("shell-table-refusals", own.table_refusals),
             ("shell-membership-refusals", own.membership_refusals),
             ("shell-filters-shortened", self.memberships.shortened()),

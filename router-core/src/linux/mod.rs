@@ -1,6 +1,6 @@
 //! The Linux shell around a sans-IO router: one thread, one epoll loop.
 //!
-//! It owns the multicast routing socket, a raw socket that sends, the netlink monitor, the memberships that this machine
+//! It owns the multicast routing socket, a raw socket that sends, with PIM one that hears PIM, the netlink monitor, the memberships that this machine
 //! holds as a host, the control socket, one timer and the termination signals. Each turn of the loop does a bounded
 //! amount of work for each of them, so that a flood on one cannot keep the timers waiting.
 
@@ -32,7 +32,7 @@ use crate::control::server::{BindError, Server};
 use crate::router::{Datagram, EventKind, Input, InterfaceId, Output, Router, SourceFilter};
 use crate::show::{Show, Shown};
 use crate::time::Time;
-use crate::wire::ipv4;
+use crate::wire::{ipv4, pim};
 
 pub use clock::now;
 pub use mroute::OpenError;
@@ -42,12 +42,12 @@ use log::Log;
 use membership::Memberships;
 use mroute::{Mroute, Received, TableError};
 use netlink::Monitor;
-use raw::Sender;
+use raw::{Receiver, Sender};
 
 /// Interfaces that one multicast routing table holds.
 pub const INTERFACES_MAX: usize = sys::MAXVIFS;
 
-/// Messages taken from the multicast routing socket in one turn.
+/// Messages taken from the multicast routing socket, and from the PIM socket, in one turn.
 const MESSAGES_TURN: usize = 64;
 /// Reads of netlink news in one turn.
 const NEWS_TURN: usize = 16;
@@ -58,6 +58,7 @@ const SIGNALS: u64 = 0;
 const TIMER: u64 = 1;
 const MROUTE: u64 = 2;
 const NETLINK: u64 = 3;
+const PIM: u64 = 4;
 /// The control socket's first token.
 const CONTROL: u64 = 16;
 
@@ -101,6 +102,8 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// Log memberships and forwarding entries too.
     pub verbose: bool,
+    /// PIM runs: hear it, and have the kernel tell of packets by any wrong interface ([`crate::config::Multicast::is_pim`]).
+    pub pim: bool,
 }
 
 /// Why the daemon could not start, or had to stop.
@@ -136,6 +139,8 @@ pub struct Shell<M> {
     /// What the timer is set to.
     armed: Option<Time>,
     mroute: Mroute,
+    /// Hears PIM, where it runs.
+    pim: Option<Receiver>,
     sender: Sender,
     monitor: Monitor,
     memberships: Memberships,
@@ -162,7 +167,11 @@ impl<M: Machine> Shell<M> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed("making the event loop"))?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)
             .map_err(failed("making the timer"))?;
-        let mroute = Mroute::open()?;
+        let mroute = Mroute::open(options.pim)?;
+        let pim = match options.pim {
+            true => Some(Receiver::open(pim::PROTOCOL).map_err(failed("opening the PIM socket"))?),
+            false => None,
+        };
         let sender = Sender::open().map_err(failed("opening the raw socket"))?;
         let monitor = Monitor::new().map_err(failed("opening the netlink socket"))?;
         let server = match &options.control {
@@ -174,6 +183,9 @@ impl<M: Machine> Shell<M> {
             epoll.add(&signals, wait(SIGNALS))?;
             epoll.add(&timer, wait(TIMER))?;
             epoll.add(&mroute, wait(MROUTE))?;
+            if let Some(pim) = &pim {
+                epoll.add(pim, wait(PIM))?;
+            }
             epoll.add(&monitor, wait(NETLINK))
         };
         add().map_err(failed("waiting for events"))?;
@@ -184,6 +196,7 @@ impl<M: Machine> Shell<M> {
             timer,
             armed: None,
             mroute,
+            pim,
             sender,
             monitor,
             memberships: Memberships::default(),
@@ -225,7 +238,8 @@ impl<M: Machine> Shell<M> {
                         let _ = self.timer.wait();
                         self.armed = None;
                     }
-                    MROUTE => self.read_packets()?,
+                    MROUTE => self.read_mroute()?,
+                    PIM => self.read_pim()?,
                     NETLINK => self.read_netlink()?,
                     token => self.serve(token),
                 }
@@ -287,7 +301,7 @@ impl<M: Machine> Shell<M> {
             Output::RemoveVif { interface } => {
                 let result = self.mroute.remove_vif(interface);
                 self.table(result);
-                for group in ROUTER_GROUPS {
+                for group in self.router_groups() {
                     self.membership(interface, group.into(), &SourceFilter::Include([].into()));
                 }
             }
@@ -328,9 +342,14 @@ impl<M: Machine> Shell<M> {
             self.log.say(now(), format_args!("{name} cannot be a multicast interface: {error}"));
             return;
         }
-        for group in ROUTER_GROUPS {
+        for group in self.router_groups() {
             self.membership(interface, group.into(), &SourceFilter::Exclude([].into()));
         }
+    }
+
+    /// The groups that this router listens to on each multicast interface.
+    fn router_groups(&self) -> impl Iterator<Item = Ipv4Addr> + use<M> {
+        ROUTER_GROUPS.into_iter().chain(self.pim.is_some().then_some(pim::ALL_PIM_ROUTERS))
     }
 
     fn membership(&mut self, interface: InterfaceId, group: IpAddr, filter: &SourceFilter) {
@@ -366,7 +385,7 @@ impl<M: Machine> Shell<M> {
         self.monitor.link(interface.0).map_or_else(|| format!("interface #{}", interface.0), |link| link.name.clone())
     }
 
-    fn read_packets(&mut self) -> Result<(), ShellError> {
+    fn read_mroute(&mut self) -> Result<(), ShellError> {
         for _ in 0..MESSAGES_TURN {
             let input = match self.mroute.receive().map_err(failed("reading the multicast routing socket"))? {
                 None => break,
@@ -378,27 +397,38 @@ impl<M: Machine> Shell<M> {
                     self.counters.upcalls += 1;
                     Input::WrongInterface { interface, key }
                 }
-                Some(Received::Packet { interface, bytes }) => match ipv4::parse(bytes) {
-                    // What this machine sends itself, its kernel's own reports included, comes back on some paths.
-                    Ok((header, _)) if self.monitor.is_own(header.source.into()) => {
-                        self.counters.packets_own += 1;
-                        continue;
+                Some(Received::Packet { interface, bytes }) => {
+                    match packet(&self.monitor, &mut self.counters, interface, bytes) {
+                        Some(input) => input,
+                        None => continue,
                     }
-                    Ok((header, payload)) => {
-                        self.counters.packets_received += 1;
-                        Input::Packet { interface, datagram: datagram(&header, payload) }
-                    }
-                    Err(_) => {
-                        self.counters.packets_malformed += 1;
-                        continue;
-                    }
-                },
+                }
                 Some(Received::Other) => {
                     self.counters.upcalls_unknown += 1;
                     continue;
                 }
             };
             self.input(input);
+        }
+        Ok(())
+    }
+
+    fn read_pim(&mut self) -> Result<(), ShellError> {
+        for _ in 0..MESSAGES_TURN {
+            let Some(socket) = &mut self.pim else { break };
+            let Some(received) = socket.receive().map_err(failed("reading the PIM socket"))? else { break };
+            let input = match received.interface {
+                Some(interface) if !received.is_cut => {
+                    packet(&self.monitor, &mut self.counters, interface, received.bytes)
+                }
+                _ => {
+                    self.counters.packets_malformed += 1;
+                    None
+                }
+            };
+            if let Some(input) = input {
+                self.input(input);
+            }
         }
         Ok(())
     }
@@ -423,6 +453,21 @@ impl<M: Machine> Shell<M> {
             self.server = Some(server);
         }
     }
+}
+
+/// The input that a packet of a control protocol makes; none, but a count, if it is broken or this machine's own.
+fn packet(monitor: &Monitor, counters: &mut Counters, interface: InterfaceId, bytes: &[u8]) -> Option<Input> {
+    let counter = match ipv4::parse(bytes) {
+        // What this machine sends itself, its kernel's own reports included, comes back on some paths.
+        Ok((header, _)) if monitor.is_own(header.source.into()) => &mut counters.packets_own,
+        Ok((header, payload)) => {
+            counters.packets_received += 1;
+            return Some(Input::Packet { interface, datagram: datagram(&header, payload) });
+        }
+        Err(_) => &mut counters.packets_malformed,
+    };
+    *counter += 1;
+    None
 }
 
 fn datagram(header: &ipv4::Header, payload: &[u8]) -> Datagram {

@@ -3,22 +3,15 @@
 //!
 //! Closing the socket takes all virtual interfaces and entries away with it.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::cmsg_space;
-use nix::errno::Errno;
-use nix::sys::socket::{self, ControlMessageOwned, MsgFlags, SockaddrIn, setsockopt, sockopt};
-
+use super::raw::Receiver;
 use super::sys::{self, EntryControl, MAXVIFS, VIFF_USE_IFINDEX, VifControl, mrt};
 use crate::forwarding::{EntryKey, ForwardingEntry};
 use crate::router::InterfaceId;
-
-/// Wanted receive buffer: the kernel gives as much of it as `net.core.rmem_max` allows.
-const RECEIVE_BUFFER: usize = 16 * 1024 * 1024;
-/// An IP packet at most.
-const PACKET: usize = 65_536;
+use crate::wire::igmp;
 
 const NOCACHE: u8 = 1;
 const WRONGVIF: u8 = 2;
@@ -40,6 +33,9 @@ pub enum OpenError {
     /// The kernel was built without it.
     #[error("this kernel has no IPv4 multicast routing (CONFIG_IP_MROUTE)")]
     NoKernelSupport,
+    /// The kernel was built without what PIM needs.
+    #[error("this kernel has no support for PIM (CONFIG_IP_PIMSM_V2), which multicast: pim-dm needs")]
+    NoPim,
     /// Anything else.
     #[error("the multicast routing socket cannot be opened: {0}")]
     Other(io::Error),
@@ -53,12 +49,6 @@ impl From<io::Error> for OpenError {
             Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP) => OpenError::NoKernelSupport,
             _ => OpenError::Other(error),
         }
-    }
-}
-
-impl From<Errno> for OpenError {
-    fn from(error: Errno) -> OpenError {
-        io::Error::from(error).into()
     }
 }
 
@@ -95,39 +85,34 @@ pub enum Received<'a> {
 /// The multicast routing socket.
 #[derive(Debug)]
 pub struct Mroute {
-    socket: OwnedFd,
+    socket: Receiver,
     vifs: [Option<InterfaceId>; MAXVIFS],
-    buffer: Vec<u8>,
-    control: Vec<u8>,
-    /// Messages that the kernel dropped because the socket's buffer was full, so far.
-    lost: u32,
 }
 
 impl Mroute {
-    /// Becomes the multicast routing daemon of this network namespace.
+    /// Becomes the multicast routing daemon of this network namespace. For PIM, the kernel tells of a packet that comes in by *any* wrong
+    /// interface; else only if it is an outgoing one of the packet's entry.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open() -> Result<Mroute, OpenError> {
-        let socket = sys::raw_socket(libc::IPPROTO_IGMP)?;
+    pub fn open(is_pim: bool) -> Result<Mroute, OpenError> {
+        let socket = Receiver::open(igmp::PROTOCOL)?;
         sys::set_option(&socket, mrt::INIT, &1)?;
-        // Upcalls for packets that come in by an outgoing interface.
-        sys::set_option(&socket, mrt::ASSERT, &1)?;
-        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-        setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
-        setsockopt(&socket, sockopt::RxqOvfl, &1)?;
-        Ok(Mroute {
-            socket,
-            vifs: [None; MAXVIFS],
-            buffer: vec![0; PACKET],
-            control: cmsg_space!(libc::in_pktinfo, u32),
-            lost: 0,
-        })
+        if is_pim {
+            // Once, and to what is meant: the kernel passes over a second word on it.
+            sys::set_option(&socket, mrt::PIM, &1).map_err(|error| match error.raw_os_error() {
+                Some(libc::ENOPROTOOPT) => OpenError::NoPim,
+                _ => error.into(),
+            })?;
+        } else {
+            sys::set_option(&socket, mrt::ASSERT, &1)?;
+        }
+        Ok(Mroute { socket, vifs: [None; MAXVIFS] })
     }
 
     /// Messages that were lost because the receive buffer was full.
     pub fn lost(&self) -> u32 {
-        self.lost
+        self.socket.lost()
     }
 
     /// Takes the next message; `None` if there is none now.
@@ -135,42 +120,12 @@ impl Mroute {
     /// # Errors
     /// What the kernel says to the socket.
     pub fn receive(&mut self) -> io::Result<Option<Received<'_>>> {
-        let (length, is_cut, interface) = {
-            let mut parts = [IoSliceMut::new(&mut self.buffer)];
-            let fd = self.socket.as_raw_fd();
-            let message =
-                match socket::recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut self.control), MsgFlags::empty()) {
-                    Ok(message) => message,
-                    Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
-                    Err(error) => return Err(error.into()),
-                };
-            let mut interface = None;
-            for control in message.cmsgs()? {
-                match control {
-                    ControlMessageOwned::Ipv4PacketInfo(info) => interface = u32::try_from(info.ipi_ifindex).ok(),
-                    ControlMessageOwned::RxqOvfl(lost) => self.lost = lost,
-                    _ => {}
-                }
-            }
-            (message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC), interface)
-        };
-        let bytes = &self.buffer[..length];
-        if let Some(upcall) = upcall(bytes) {
-            return Ok(Some(self.named(upcall)));
-        }
-        match interface {
-            Some(interface) if !is_cut => Ok(Some(Received::Packet { interface: InterfaceId(interface), bytes })),
-            _ => Ok(Some(Received::Other)),
-        }
-    }
-
-    fn named(&self, upcall: Upcall) -> Received<'static> {
-        let Some(interface) = self.vifs.get(upcall.vif).copied().flatten() else { return Received::Other };
-        match upcall.kind {
-            NOCACHE => Received::NoCache { interface, key: upcall.key },
-            WRONGVIF => Received::WrongInterface { interface, key: upcall.key },
-            _ => Received::Other,
-        }
+        let Some(packet) = self.socket.receive()? else { return Ok(None) };
+        Ok(Some(match (upcall(packet.bytes), packet.interface) {
+            (Some(upcall), _) => named(&self.vifs, &upcall),
+            (None, Some(interface)) if !packet.is_cut => Received::Packet { interface, bytes: packet.bytes },
+            (None, _) => Received::Other,
+        }))
     }
 
     /// Makes an interface a multicast interface; harmless if it is one.
@@ -261,6 +216,16 @@ impl Mroute {
 impl AsFd for Mroute {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What an upcall means, given which interface each virtual one is.
+fn named(vifs: &[Option<InterfaceId>], upcall: &Upcall) -> Received<'static> {
+    let Some(interface) = vifs.get(upcall.vif).copied().flatten() else { return Received::Other };
+    match upcall.kind {
+        NOCACHE => Received::NoCache { interface, key: upcall.key },
+        WRONGVIF => Received::WrongInterface { interface, key: upcall.key },
+        _ => Received::Other,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod mrt {
     pub const ADD_MFC: i32 = 204;
     pub const DEL_MFC: i32 = 205;
     pub const ASSERT: i32 = 207;
+    pub const PIM: i32 = 208;
 }
 
 /// Virtual interfaces in a multicast routing table at most.

@@ -2,6 +2,10 @@
 //!
 //! When news was lost (the socket's buffer ran over), or IPv4 routes vanish without news (the kernel tells nobody of the routes
 //! that go with a link or an address), the monitor dumps again and passes on the differences.
+//!
+//! Of all that one reading brings, the router hears first what became of links, in order, then which routes there are now that there were
+//! not, and at last which are gone. So a route that moves, in one message of the kernel's or in several that come together, is never
+//! missing in between.
 
 mod message;
 
@@ -45,6 +49,10 @@ pub struct Monitor {
 struct Known {
     links: BTreeMap<u32, InterfaceState>,
     routes: BTreeSet<Route>,
+    /// Routes that the router has not heard of yet.
+    added: BTreeSet<Route>,
+    /// Routes that the router takes for there still.
+    removed: BTreeSet<Route>,
 }
 
 /// A [`UnicastRoute`] in an order: by prefix, metric, next hop, interface.
@@ -146,9 +154,10 @@ impl Monitor {
             }
         } else if self.routes_doubtful {
             let routes = dump_routes(&mut self.buffer)?;
-            self.known.take_routes(routes, inputs);
+            self.known.take_routes(routes);
             self.routes_doubtful = false;
         }
+        self.known.tell_routes(inputs);
         Ok(())
     }
 
@@ -176,7 +185,7 @@ impl Monitor {
         }
         let routes = dump_routes(&mut self.buffer)?;
         self.known.take_links(fresh.links, inputs);
-        self.known.take_routes(routes, inputs);
+        self.known.take_routes(routes);
         Ok(())
     }
 }
@@ -230,19 +239,17 @@ impl Known {
             Change::Route { hops, replaces } => {
                 let fresh: BTreeSet<Route> = hops.iter().map(Route::from).collect();
                 if replaces && let Some(first) = fresh.first() {
-                    self.forget_routes(|r| r.prefix == first.prefix && r.metric == first.metric, &fresh, inputs);
+                    self.forget_routes(|r| r.prefix == first.prefix && r.metric == first.metric, &fresh);
                 }
                 for route in fresh {
-                    if self.routes.insert(route) {
-                        inputs.push(Input::RouteAdded(route.into()));
-                    }
+                    self.add(route);
                 }
                 false
             }
             Change::RouteGone { hops } => {
                 for route in hops.iter().map(Route::from) {
                     if self.routes.remove(&route) {
-                        inputs.push(Input::RouteRemoved(route.into()));
+                        self.removed(route);
                     }
                 }
                 false
@@ -261,21 +268,39 @@ impl Known {
         self.links = fresh;
     }
 
-    fn take_routes(&mut self, fresh: BTreeSet<Route>, inputs: &mut Vec<Input>) {
-        self.forget_routes(|_| true, &fresh, inputs);
-        inputs.extend(fresh.difference(&self.routes).map(|route| Input::RouteAdded((*route).into())));
-        self.routes = fresh;
+    fn take_routes(&mut self, fresh: BTreeSet<Route>) {
+        self.forget_routes(|_| true, &fresh);
+        for route in fresh {
+            self.add(route);
+        }
+    }
+
+    fn add(&mut self, route: Route) {
+        if self.routes.insert(route) && !self.removed.remove(&route) {
+            self.added.insert(route);
+        }
+    }
+
+    /// Notes that a route is gone.
+    fn removed(&mut self, route: Route) {
+        if !self.added.remove(&route) {
+            self.removed.insert(route);
+        }
     }
 
     /// Forgets the routes that `which` names, except those to keep.
-    fn forget_routes(&mut self, which: impl Fn(&Route) -> bool, keep: &BTreeSet<Route>, inputs: &mut Vec<Input>) {
-        self.routes.retain(|route| {
-            let stays = !which(route) || keep.contains(route);
-            if !stays {
-                inputs.push(Input::RouteRemoved((*route).into()));
-            }
-            stays
-        });
+    fn forget_routes(&mut self, which: impl Fn(&Route) -> bool, keep: &BTreeSet<Route>) {
+        let gone = self.routes.iter().filter(|route| which(route) && !keep.contains(route));
+        for route in gone.copied().collect::<Vec<Route>>() {
+            self.routes.remove(&route);
+            self.removed(route);
+        }
+    }
+
+    /// Tells the router how the routes differ from what it knows: what is new first.
+    fn tell_routes(&mut self, inputs: &mut Vec<Input>) {
+        inputs.extend(std::mem::take(&mut self.added).into_iter().map(|route| Input::RouteAdded(route.into())));
+        inputs.extend(std::mem::take(&mut self.removed).into_iter().map(|route| Input::RouteRemoved(route.into())));
     }
 }
 
@@ -339,6 +364,7 @@ mod tests {
     fn apply(known: &mut Known, change: Change) -> (Vec<Input>, bool) {
         let mut inputs = Vec::new();
         let doubtful = known.apply(change, &mut inputs);
+        known.tell_routes(&mut inputs);
         (inputs, doubtful)
     }
 
@@ -367,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_route_takes_the_old_one_away() {
+    fn a_replaced_route_takes_the_old_one_away_once_the_new_one_is_there() {
         let mut known = Known::default();
         let route = |hops, replaces| Change::Route { hops, replaces };
         apply(&mut known, route(vec![hop("10.0.0.0/8", 10, 2), hop("10.0.0.0/8", 10, 3)], false));
@@ -375,9 +401,30 @@ mod tests {
         let (inputs, _) = apply(&mut known, route(vec![hop("10.0.0.0/8", 10, 3), hop("10.0.0.0/8", 10, 5)], true));
         assert_eq!(
             inputs,
-            [Input::RouteRemoved(hop("10.0.0.0/8", 10, 2)), Input::RouteAdded(hop("10.0.0.0/8", 10, 5))]
+            [Input::RouteAdded(hop("10.0.0.0/8", 10, 5)), Input::RouteRemoved(hop("10.0.0.0/8", 10, 2))]
         );
         assert_eq!(known.routes.len(), 3);
+    }
+
+    #[test]
+    fn of_news_that_come_together_only_the_difference_is_told_and_never_a_gap() {
+        let mut known = Known::default();
+        let route =
+            |metric, interface| Change::Route { hops: vec![hop("10.0.0.0/8", metric, interface)], replaces: false };
+        let gone = |metric, interface| Change::RouteGone { hops: vec![hop("10.0.0.0/8", metric, interface)] };
+        apply(&mut known, route(10, 2));
+        let mut inputs = Vec::new();
+        // Away and back; away for another; come and gone.
+        for change in [gone(10, 2), route(10, 2), gone(10, 2), route(20, 3), route(30, 4), gone(30, 4), link(3, true)] {
+            known.apply(change, &mut inputs);
+        }
+        known.tell_routes(&mut inputs);
+        let [Input::Interface { .. }, Input::RouteAdded(added), Input::RouteRemoved(removed)] = &inputs[..] else {
+            panic!("{inputs:?}")
+        };
+        assert_eq!((added, removed), (&hop("10.0.0.0/8", 20, 3), &hop("10.0.0.0/8", 10, 2)));
+        known.tell_routes(&mut inputs);
+        assert_eq!(inputs.len(), 3);
     }
 
     #[test]
@@ -393,14 +440,15 @@ mod tests {
         }
         let mut inputs = Vec::new();
         known.take_links(fresh.links, &mut inputs);
-        known.take_routes([Route::from(&hop("10.1.0.0/16", 0, 4))].into(), &mut inputs);
+        known.take_routes([Route::from(&hop("10.1.0.0/16", 0, 4))].into());
+        known.tell_routes(&mut inputs);
         assert!(matches!(
             &inputs[..],
             [
                 Input::InterfaceGone { interface: InterfaceId(2) },
                 Input::Interface { interface: InterfaceId(4), .. },
-                Input::RouteRemoved(_),
                 Input::RouteAdded(_),
+                Input::RouteRemoved(_),
             ]
         ));
     }
