@@ -11,6 +11,8 @@
 //! Before a step, all timers up to its time run, each at its own; their outputs stand before the step's. `GOLDEN=rewrite cargo test
 //! -p router-core --test golden` writes what came out into the files, for review.
 
+mod pim;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -60,9 +62,9 @@ fn record_kind(word: &str) -> RecordKind {
 /// - `up|down INTERFACE ADDRESS...`, `gone INTERFACE`
 /// - `MESSAGE on INTERFACE from SOURCE [to DESTINATION] [ttl N] [no-alert]`, where MESSAGE is `query1`,
 ///   `query2 TENTHS [GROUP]`, `query3 TENTHS [s] [qrv N] [qqi SECONDS] [GROUP SOURCE...]`, `report1 GROUP`, `report2 GROUP`, `leave GROUP`,
-///   `report3 KIND GROUP SOURCE... [, KIND GROUP ...]` or `bytes HEX`
+///   `report3 KIND GROUP SOURCE... [, KIND GROUP ...]` or `bytes HEX`, or one of PIM's as [`pim`] has them
 /// - `data INTERFACE SOURCE GROUP`, `wrong INTERFACE SOURCE GROUP`, `counters SOURCE GROUP PACKETS`
-/// - `route PREFIX INTERFACE`, `shutdown`, `timeout`
+/// - `route PREFIX INTERFACE [via NEXTHOP] [pref PREFERENCE] [metric METRIC]`, `no-route` with the same words, `shutdown`, `timeout`
 ///
 /// Beside inputs there is `show WHAT`, whose output is the answer, a line an item.
 fn input(router: &Router, text: &str) -> Input {
@@ -89,29 +91,45 @@ fn input(router: &Router, text: &str) -> Input {
             let packets = packets.parse().unwrap();
             Input::Counters { key: key(source, group), packets, octets: packets * 100, wrong_interface: 0 }
         }
-        ["route", prefix, name] => Input::RouteAdded(UnicastRoute {
-            prefix: prefix.parse().unwrap(),
-            next_hop: None,
-            interface: interface(router, name),
-            metric: 0,
-        }),
+        ["route", prefix, name, ref words @ ..] => Input::RouteAdded(route(router, prefix, name, words)),
+        ["no-route", prefix, name, ref words @ ..] => Input::RouteRemoved(route(router, prefix, name, words)),
         _ => packet(router, text),
     }
 }
 
+fn route(router: &Router, prefix: &str, name: &str, words: &[&str]) -> UnicastRoute {
+    let mut route =
+        UnicastRoute { prefix: prefix.parse().unwrap(), next_hop: None, interface: interface(router, name), metric: 0 };
+    for pair in words.chunks(2) {
+        match *pair {
+            ["via", hop] => route.next_hop = Some(hop.parse().unwrap()),
+            // As the kernel's metric holds both: eight bits of preference above 24 of metric.
+            ["pref", preference] => route.metric |= preference.parse::<u32>().unwrap() << 24,
+            ["metric", metric] => route.metric |= metric.parse::<u32>().unwrap(),
+            _ => panic!("{pair:?} in a route"),
+        }
+    }
+    route
+}
+
 fn packet(router: &Router, text: &str) -> Input {
     let (message, header) = text.split_once(" on ").unwrap_or_else(|| panic!("no input: {text}"));
-    let (payload, destination) = message_of(message);
     let mut header = header.split_whitespace();
     let interface = interface(router, header.next().unwrap());
-    let mut datagram = Datagram {
-        source: Ipv4Addr::UNSPECIFIED.into(),
-        destination: destination.into(),
-        protocol: 2,
-        ttl: 1,
-        router_alert: true,
-        traffic_class: 0xc0,
-        payload,
+    let mut datagram = if pim::is_message(message) {
+        // The checksum does not depend on IPv4 addresses: they may be set below.
+        pim::datagram(message, Ipv4Addr::UNSPECIFIED.into())
+    } else {
+        let (payload, destination) = message_of(message);
+        Datagram {
+            source: Ipv4Addr::UNSPECIFIED.into(),
+            destination: destination.into(),
+            protocol: 2,
+            ttl: 1,
+            router_alert: true,
+            traffic_class: 0xc0,
+            payload,
+        }
     };
     while let Some(word) = header.next() {
         let mut value = || header.next().unwrap();
@@ -203,6 +221,9 @@ fn output(names: &[String], output: &Output) -> String {
     match output {
         Output::Send { interface, datagram } => {
             let mut text = format!("send {} {} > {}", name(interface), datagram.source, datagram.destination);
+            if datagram.protocol == router_core::wire::pim::PROTOCOL {
+                return format!("{text} {}", pim::sent(datagram));
+            }
             match parse(&datagram.payload).unwrap() {
                 Message::QueryV1 => text += " query1",
                 Message::QueryV2 { max_resp_time, group } => write!(text, " query2 {max_resp_time} {group}").unwrap(),
