@@ -6,11 +6,13 @@ pub mod notifier;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use router_core::time::Time;
+use router_core::wire::pim;
 
 use crate::topology::plan::{Attachment, NodeId, WireId};
 use crate::topology::steps::{Cut, Message, Place, SourceFilter, Stream};
@@ -66,20 +68,69 @@ pub struct GroupCount {
 }
 
 /// A control message that a tap saw, at the attachment of the node that sent it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlSighting {
     /// The sender's attachment.
     pub at: Attachment,
-    /// What kind of message.
+    /// What kind of message, as precisely as one word can say it: see [`ControlSighting::is`].
     pub message: Message,
     /// IP source address.
     pub source: IpAddr,
     /// IP destination address.
     pub destination: IpAddr,
-    /// The groups that it is about; empty for a general query.
+    /// The groups that it is about; empty for a general query or a hello.
     pub groups: Vec<IpAddr>,
     /// When.
     pub time: Time,
+    /// A PIM message itself.
+    pub pim: Option<Arc<pim::Message>>,
+}
+
+impl ControlSighting {
+    /// Whether it is of a kind. A message may be of several: a join/prune that joins and prunes is a join and a prune.
+    pub fn is(&self, kind: Message) -> bool {
+        match kind {
+            Message::IgmpQuery => self.message.is_igmp_query(),
+            Message::PimJoinPrune => self.join_prune().is_some(),
+            Message::PimJoin => self.join_prune().is_some_and(|sets| sets.iter().any(|set| !set.joined.is_empty())),
+            Message::PimPrune => self.join_prune().is_some_and(|sets| sets.iter().any(|set| !set.pruned.is_empty())),
+            other => self.message == other,
+        }
+    }
+
+    /// Whether it is of a kind and, as such, about a group: a join/prune may prune one group and join another.
+    pub fn is_about(&self, kind: Message, group: IpAddr) -> bool {
+        let any = |holds: &dyn Fn(&pim::GroupSet) -> bool| {
+            self.join_prune().is_some_and(|sets| sets.iter().any(|set| set.group == group && holds(set)))
+        };
+        match kind {
+            Message::PimJoin => any(&|set| !set.joined.is_empty()),
+            Message::PimPrune => any(&|set| !set.pruned.is_empty()),
+            other => self.is(other) && self.groups.contains(&group),
+        }
+    }
+
+    fn join_prune(&self) -> Option<&[pim::GroupSet]> {
+        match self.pim.as_deref() {
+            Some(pim::Message::JoinPrune(message)) => Some(&message.groups),
+            _ => None,
+        }
+    }
+}
+
+/// Messages on a wire that should be IGMP or PIM, and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The sender's attachment.
+    pub at: Attachment,
+    /// IP source address.
+    pub source: IpAddr,
+    /// What is wrong with them (`wrong PIM checksum`).
+    pub why: String,
+    /// How many there were.
+    pub count: u64,
+    /// When the first was seen.
+    pub first: Time,
 }
 
 /// A kernel forwarding entry of a router, interfaces by their index in the node's list.
@@ -244,6 +295,8 @@ pub trait Network {
     fn group_counts(&self, wire: WireId) -> Vec<GroupCount>;
     /// Control messages on a wire since the start, in order of time.
     fn control(&self, wire: WireId) -> Vec<ControlSighting>;
+    /// What was sent into a wire as IGMP or PIM and cannot be read.
+    fn malformed(&self, wire: WireId) -> Vec<Malformed>;
     /// A router's kernel forwarding entries.
     fn entries(&mut self, router: NodeId) -> Result<Vec<Entry>, NetworkError>;
     /// What a router's daemon says of its members.

@@ -2,6 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// IP protocol numbers.
+const IGMP: u8 = 2;
+const PIM: u8 = 103;
+/// The More Fragments flag of an IPv4 header, alone (RFC 791 §3.1).
+const MORE_FRAGMENTS: u16 = 0x2000;
+
+/// Which part of a packet a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fragment {
+    Whole,
+    First,
+    Later,
+}
+
 /// An IP packet in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
@@ -22,7 +36,9 @@ pub enum Content<'a> {
     Udp { port: u16, payload: &'a [u8] },
     /// An IGMP message: what follows the IPv4 header.
     Igmp(&'a [u8]),
-    /// Another protocol, by its number, or a later fragment.
+    /// A PIM message: what follows the IP header and its extensions.
+    Pim(&'a [u8]),
+    /// Another protocol, by its number, a later fragment, or the first one of a protocol's message.
     Other(u8),
 }
 
@@ -45,7 +61,7 @@ impl<'a> Packet<'a> {
             // RFC 4291 §2.7: scopes 0 to 2 stay on their link.
             IpAddr::V6(group) => group.is_multicast() && group.octets()[1] & 0xf > 2,
         };
-        forwardable && !matches!(self.content, Content::Igmp(_) | Content::Other(103))
+        forwardable && !matches!(self.content, Content::Igmp(_) | Content::Pim(_) | Content::Other(IGMP | PIM))
     }
 }
 
@@ -59,12 +75,16 @@ fn parse_ipv4(packet: &[u8]) -> Option<Packet<'_>> {
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let packet = packet.get(..total).unwrap_or(packet);
     let payload = packet.get(length..)?;
-    let first_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff == 0;
+    let fragment = match u16::from_be_bytes([header[6], header[7]]) & 0x3fff {
+        0 => Fragment::Whole,
+        MORE_FRAGMENTS => Fragment::First,
+        _ => Fragment::Later,
+    };
     Some(Packet {
         source: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
         destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
         ttl: header[8],
-        content: content(header[9], payload, first_fragment),
+        content: content(header[9], payload, fragment),
     })
 }
 
@@ -91,17 +111,18 @@ fn parse_ipv6(packet: &[u8]) -> Option<Packet<'_>> {
         source: address(8),
         destination: address(24),
         ttl: header[7],
-        content: content(protocol, rest, true),
+        content: content(protocol, rest, Fragment::Whole),
     })
 }
 
-fn content(protocol: u8, payload: &[u8], first_fragment: bool) -> Content<'_> {
-    match (protocol, first_fragment) {
-        (17, true) => match payload.split_first_chunk::<8>() {
+fn content(protocol: u8, payload: &[u8], fragment: Fragment) -> Content<'_> {
+    match (protocol, fragment) {
+        (17, Fragment::Whole | Fragment::First) => match payload.split_first_chunk::<8>() {
             Some((header, payload)) => Content::Udp { port: u16::from_be_bytes([header[2], header[3]]), payload },
             None => Content::Other(17),
         },
-        (2, true) => Content::Igmp(payload),
+        (IGMP, Fragment::Whole) => Content::Igmp(payload),
+        (PIM, Fragment::Whole) => Content::Pim(payload),
         (other, _) => Content::Other(other),
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use router_core::time::Time;
-use router_core::wire::igmp;
+use router_core::wire::{igmp, pim};
 
 use super::frame::{Content, Packet};
-use crate::network::{ControlSighting, GroupCount, Sighting};
+use crate::network::{ControlSighting, GroupCount, Malformed, Sighting};
 use crate::sys::packet::Frame;
 use crate::topology::plan::{Attachment, WireId};
 use crate::topology::steps::Message;
@@ -31,6 +32,9 @@ impl Default for Limits {
         Limits { sightings: 16 << 20, control: 500_000, flows: 65_536 }
     }
 }
+
+/// Different kinds of messages that cannot be read, of one wire; more are counted as not kept.
+const MALFORMED: usize = 64;
 
 /// The place of a tap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ struct Seen {
     streams: HashMap<StreamId, Vec<Compact>>,
     flows: BTreeMap<Flow, GroupCount>,
     control: Vec<ControlSighting>,
+    malformed: Vec<Malformed>,
 }
 
 /// What the taps have seen.
@@ -98,9 +103,9 @@ impl Store {
         let Some(packet) = Packet::parse(frame.octets) else { return false };
         let time = self.clock.to_monotonic(frame.realtime);
         let outbound = place.is_outbound(frame);
-        if let Content::Igmp(message) = packet.content {
+        if let Content::Igmp(_) | Content::Pim(_) = packet.content {
             // One message is seen at both ends of a link and at every port of a LAN: its sender's counts.
-            return outbound && self.take_igmp(place, &packet, message, time);
+            return outbound && self.take_control(place, &packet, frame, time);
         }
         if !packet.is_data() {
             return false;
@@ -137,6 +142,11 @@ impl Store {
         let mut control = self.wires.get(wire.0).map_or_else(Vec::new, |seen| seen.control.clone());
         control.sort_by_key(|seen| seen.time);
         control
+    }
+
+    /// What was sent into a wire as IGMP or PIM and cannot be read, by sender and reason.
+    pub fn malformed(&self, wire: WireId) -> Vec<Malformed> {
+        self.wires.get(wire.0).map_or_else(Vec::new, |seen| seen.malformed.clone())
     }
 
     /// Data frames on a wire by tap, direction, source and group.
@@ -195,14 +205,22 @@ impl Store {
         flow.last = flow.last.max(time);
     }
 
-    fn take_igmp(&mut self, place: &Place, packet: &Packet<'_>, message: &[u8], time: Time) -> bool {
-        let Ok(message) = igmp::parse(message) else { return false };
+    fn take_control(&mut self, place: &Place, packet: &Packet<'_>, frame: &Frame<'_>, time: Time) -> bool {
+        if frame.octets.len() < frame.length {
+            // The tap itself lacks the rest.
+            self.refused[1] += 1;
+            return false;
+        }
+        let (message, groups, pim) = match read(packet) {
+            Ok(Some(read)) => read,
+            Ok(None) => return false,
+            Err(why) => return self.take_malformed(place, packet.source, why, time),
+        };
         if self.control >= self.limits.control {
             self.refused[1] += 1;
             return false;
         }
         let Some(seen) = self.wires.get_mut(place.wire.0) else { return false };
-        let (message, groups) = classify(&message);
         seen.control.push(ControlSighting {
             at: place.at,
             message,
@@ -210,9 +228,70 @@ impl Store {
             destination: packet.destination,
             groups,
             time,
+            pim,
         });
         self.control += 1;
         true
+    }
+
+    fn take_malformed(&mut self, place: &Place, source: IpAddr, why: String, time: Time) -> bool {
+        let Some(seen) = self.wires.get_mut(place.wire.0) else { return false };
+        let same = |known: &&mut Malformed| known.at == place.at && known.source == source && known.why == why;
+        if let Some(known) = seen.malformed.iter_mut().find(same) {
+            known.count += 1;
+        } else if seen.malformed.len() < MALFORMED {
+            seen.malformed.push(Malformed { at: place.at, source, why, count: 1, first: time });
+        } else {
+            self.refused[1] += 1;
+        }
+        true
+    }
+}
+
+type Control = (Message, Vec<IpAddr>, Option<Arc<pim::Message>>);
+
+/// A control message: its most specific kind, the groups that it is about, and itself if it is PIM. Nothing for one of a type that
+/// is not known, which others may speak; the error says what is wrong with one that is.
+fn read(packet: &Packet<'_>) -> Result<Option<Control>, String> {
+    match packet.content {
+        Content::Igmp(octets) => match igmp::parse(octets) {
+            Ok(message) => {
+                let (kind, groups) = classify(&message);
+                Ok(Some((kind, groups, None)))
+            }
+            Err(igmp::Error::Type(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        },
+        Content::Pim(octets) => match pim::parse(packet.source, packet.destination, octets) {
+            Ok(message) => {
+                let (kind, groups) = classify_pim(&message);
+                Ok(Some((kind, groups, Some(Arc::new(message)))))
+            }
+            Err(pim::Error::Type(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        },
+        Content::Udp { .. } | Content::Other(_) => Ok(None),
+    }
+}
+
+fn classify_pim(message: &pim::Message) -> (Message, Vec<IpAddr>) {
+    let groups = |message: &pim::JoinPrune| message.groups.iter().map(|set| set.group).collect();
+    match message {
+        pim::Message::Hello(_) => (Message::PimHello, Vec::new()),
+        pim::Message::JoinPrune(list) => {
+            let joins = list.groups.iter().any(|set| !set.joined.is_empty());
+            let prunes = list.groups.iter().any(|set| !set.pruned.is_empty());
+            let kind = match (joins, prunes) {
+                (true, false) => Message::PimJoin,
+                (false, true) => Message::PimPrune,
+                (true, true) | (false, false) => Message::PimJoinPrune,
+            };
+            (kind, groups(list))
+        }
+        pim::Message::Graft(list) => (Message::PimGraft, groups(list)),
+        pim::Message::GraftAck(list) => (Message::PimGraftAck, groups(list)),
+        pim::Message::Assert(assert) => (Message::PimAssert, vec![assert.group]),
+        pim::Message::StateRefresh(refresh) => (Message::PimStateRefresh, vec![refresh.group]),
     }
 }
 
@@ -327,6 +406,88 @@ mod tests {
         let control = store.control(LINK);
         let kinds: Vec<_> = control.iter().map(|c| (c.at, c.message, c.groups.len())).collect();
         assert_eq!(kinds, [(R2, Message::IgmpGeneralQuery, 0), (R1, Message::Igmpv2Report, 1)]);
+    }
+
+    fn router(octets: &[u8]) -> Vec<u8> {
+        ipv4(103, [224, 0, 0, 13], octets)
+    }
+
+    fn pim(message: &pim::Message) -> Vec<u8> {
+        router(&message.emit([10, 0, 0, 1].into(), [224, 0, 0, 13].into()))
+    }
+
+    fn list(joined: &[[u8; 4]], pruned: &[[u8; 4]]) -> pim::JoinPrune {
+        let source = pim::EncodedSource {
+            address: [10, 9, 0, 1].into(),
+            mask_length: 32,
+            sparse: false,
+            wildcard: false,
+            rpt: false,
+        };
+        let set = |group: &[u8; 4], joined: bool| pim::GroupSet {
+            group: (*group).into(),
+            mask_length: 32,
+            joined: if joined { vec![source] } else { vec![] },
+            pruned: if joined { vec![] } else { vec![source] },
+        };
+        let groups = joined.iter().map(|group| set(group, true)).chain(pruned.iter().map(|group| set(group, false)));
+        pim::JoinPrune { upstream: [10, 0, 0, 2].into(), hold_time: 210, groups: groups.collect() }
+    }
+
+    #[test]
+    fn pim_messages_are_kept_by_their_kinds() {
+        const ONE: [u8; 4] = [239, 1, 1, 1];
+        const TWO: [u8; 4] = [239, 1, 1, 2];
+        let mut store = store(Limits::default());
+        let messages = [
+            pim::Message::Hello(pim::Hello::default()),
+            pim::Message::JoinPrune(list(&[ONE], &[])),
+            pim::Message::JoinPrune(list(&[], &[ONE])),
+            pim::Message::JoinPrune(list(&[ONE], &[TWO])),
+            pim::Message::Graft(list(&[TWO], &[])),
+            pim::Message::GraftAck(list(&[TWO], &[])),
+        ];
+        for (time, message) in messages.iter().enumerate() {
+            store.take(&place(0, false), &frame(&pim(message), true, time as u64));
+            store.take(&place(1, false), &frame(&pim(message), false, time as u64));
+        }
+        let control = store.control(LINK);
+        let kinds: Vec<Message> = control.iter().map(|c| c.message).collect();
+        use Message::{PimGraft, PimGraftAck, PimHello, PimJoin, PimJoinPrune, PimPrune};
+        assert_eq!(kinds, [PimHello, PimJoin, PimPrune, PimJoinPrune, PimGraft, PimGraftAck]);
+        let count = |kind: Message| control.iter().filter(|c| c.is(kind)).count();
+        assert_eq!((count(PimJoinPrune), count(PimJoin), count(PimPrune), count(PimGraft)), (3, 2, 2, 1));
+        let about = |kind: Message, group: [u8; 4]| control.iter().filter(|c| c.is_about(kind, group.into())).count();
+        assert_eq!((about(PimJoin, ONE), about(PimJoin, TWO)), (2, 0));
+        assert_eq!((about(PimPrune, ONE), about(PimPrune, TWO)), (1, 1));
+        assert_eq!((about(PimJoinPrune, ONE), about(PimGraft, ONE), about(PimGraft, TWO)), (3, 0, 1));
+        assert_eq!(control[3].pim.as_deref(), Some(&messages[3]));
+        assert_eq!(store.malformed(LINK), []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_by_sender_and_reason() {
+        let mut store = store(Limits::default());
+        let mut hello = pim(&pim::Message::Hello(pim::Hello::default()));
+        *hello.last_mut().unwrap() ^= 1;
+        for time in [5, 6] {
+            assert!(store.take(&place(0, false), &frame(&hello, true, time)));
+            store.take(&place(1, false), &frame(&hello, false, time));
+        }
+        let mut report = igmp::Message::ReportV2 { group: [239, 1, 1, 1].into() }.emit();
+        report[2] ^= 1;
+        store.take(&place(1, false), &frame(&ipv4(2, [239, 1, 1, 1], &report), true, 7));
+        let malformed = store.malformed(LINK);
+        let said: Vec<_> = malformed.iter().map(|m| (m.at, m.why.as_str(), m.count, m.first)).collect();
+        assert_eq!(said, [(R1, "wrong PIM checksum", 2, Time(5)), (R2, "wrong IGMP checksum", 1, Time(7))]);
+        // A register and a message of DVMRP are other people's business; what the tap cut short is its own.
+        store.take(&place(0, false), &frame(&router(&[0x21, 0, 0xde, 0xff, 0, 0, 0, 0]), true, 8));
+        store.take(&place(0, false), &frame(&ipv4(2, [224, 0, 0, 4], &[0x13, 1, 0xec, 0xfe, 0, 0, 0, 0]), true, 8));
+        assert_eq!(store.malformed(LINK).len(), 2);
+        let cut = Frame { length: hello.len() + 9, ..frame(&hello, true, 9) };
+        store.take(&place(0, false), &cut);
+        assert_eq!(store.malformed(LINK)[0].count, 2);
+        assert_eq!(store.doubts().len(), 1);
     }
 
     #[test]

@@ -246,6 +246,7 @@ pub(super) fn invariant(invariant: crate::topology::steps::Invariant) -> &'stati
         Invariant::NoStrayData => "no-stray-data",
         Invariant::TtlFalls => "ttl-falls",
         Invariant::OnlyMembers => "only-members",
+        Invariant::WellFormed => "well-formed",
     }
 }
 

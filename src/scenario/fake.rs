@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, Membership, Network,
-    NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, Malformed, Membership,
+    Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId, WireKind};
 use crate::topology::steps::{Cut, Place, SourceFilter, Stream};
@@ -75,6 +75,7 @@ pub struct Fake {
     arrivals: BTreeMap<(String, NodeId), Vec<Arrival>>,
     sightings: BTreeMap<(String, WireId), Vec<Sighting>>,
     pub control: Vec<(WireId, ControlSighting)>,
+    pub malformed: Vec<(WireId, Malformed)>,
     pub happenings: Vec<Happening>,
     pub outputs: Vec<CommandOutput>,
     pub unstamped: Vec<(WireId, GroupCount)>,
@@ -95,6 +96,7 @@ impl Fake {
             arrivals: BTreeMap::new(),
             sightings: BTreeMap::new(),
             control: Vec::new(),
+            malformed: Vec::new(),
             happenings: Vec::new(),
             outputs: Vec::new(),
             unstamped: Vec::new(),
@@ -368,6 +370,10 @@ impl Network for Fake {
 
     fn control(&self, wire: WireId) -> Vec<ControlSighting> {
         self.control.iter().filter(|(w, s)| *w == wire && s.time <= self.now).map(|(_, s)| s.clone()).collect()
+    }
+
+    fn malformed(&self, wire: WireId) -> Vec<Malformed> {
+        self.malformed.iter().filter(|(on, _)| *on == wire).map(|(_, malformed)| malformed.clone()).collect()
     }
 
     fn entries(&mut self, router: NodeId) -> Result<Vec<Entry>, NetworkError> {

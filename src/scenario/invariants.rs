@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::wire::is_link_local;
 use super::explain;
 use super::outcome::{Finding, InvariantReport, Place, Verdict};
-use super::runner::Run;
+use super::runner::{Run, millis};
 use crate::network::{Network, Sighting, Time};
 use crate::oracle::{Certainty, Flow, World};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
@@ -20,8 +20,13 @@ const SOCKET_GRACE: Duration = Duration::from_millis(100);
 /// A snooping bridge floods until it has heard a querier and given members their time to answer.
 const SNOOPING_GRACE: Duration = Duration::from_millis(1500);
 
-const ALL: [Invariant; 4] =
-    [Invariant::NoDuplicates, Invariant::NoStrayData, Invariant::TtlFalls, Invariant::OnlyMembers];
+const ALL: [Invariant; 5] = [
+    Invariant::NoDuplicates,
+    Invariant::NoStrayData,
+    Invariant::TtlFalls,
+    Invariant::OnlyMembers,
+    Invariant::WellFormed,
+];
 
 /// Where a stream was permitted to go, moment by moment.
 struct Permitted {
@@ -58,10 +63,15 @@ pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<Inv
                 Invariant::NoStrayData => no_stray_data(run, stream, &worlds, &mut report),
                 Invariant::TtlFalls => ttl_falls(run, stream, &worlds, &mut report),
                 Invariant::OnlyMembers => only_members(run, stream, &mut report),
+                // Of no stream's.
+                Invariant::WellFormed => {}
             }
         }
         if invariant == Invariant::NoStrayData {
             no_stray_groups(run, &worlds, &mut report);
+        }
+        if invariant == Invariant::WellFormed {
+            well_formed(run, &mut report);
         }
         if !report.findings.is_empty() {
             // Something was there that should not have been: what the measuring side lost cannot excuse it.
@@ -305,6 +315,27 @@ fn only_members<N: Network>(run: &mut Run<'_, N>, stream: &Stream, report: &mut 
             report
                 .findings
                 .push(Finding { place: Some(Place { node: Some(name), ..Place::default() }), ..Finding::text(text) });
+        }
+    }
+}
+
+/// Messages of protocols that cannot be read are their sender's defect: receivers drop them without a word.
+fn well_formed<N: Network>(run: &mut Run<'_, N>, report: &mut InvariantReport) {
+    for wire in run.plan.wire_ids() {
+        report.examined += run.network.control(wire).len() as u64;
+        for malformed in run.network.malformed(wire) {
+            report.examined += malformed.count;
+            let count = malformed.count;
+            let messages = if count == 1 { "a message".to_owned() } else { format!("{count} messages") };
+            let text = format!(
+                "{} sent {messages} into {} that cannot be read: {} (from {}, first {} after the scenario began)",
+                run.plan.name_of(malformed.at),
+                run.plan.wire(wire).name,
+                malformed.why,
+                malformed.source,
+                humantime::format_duration(millis(malformed.first.since(run.began)))
+            );
+            report.findings.push(explain::finding_at_wire(run, malformed.at, text));
         }
     }
 }

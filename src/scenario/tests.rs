@@ -12,6 +12,8 @@ use crate::topology::steps::{
     self, Action, Cut, CutKind, Deadline, Expectation, Formula, Invariant, Message, Scenario, Step, Stream,
 };
 
+mod control;
+
 type Ids = BTreeMap<&'static str, NodeId>;
 
 fn ms(n: u64) -> Duration {
@@ -115,7 +117,9 @@ fn basic(plan: &Plan, ids: &Ids) -> Vec<Action> {
 #[test]
 fn a_sound_network_passes() {
     let (plan, ids) = chain();
-    let report = go(&plan, &mut Fake::new(&plan), basic(&plan, &ids));
+    let mut network = Fake::new(&plan);
+    network.control = vec![(plan.find_wire("last").unwrap(), query(ids["r2"], 10))];
+    let report = go(&plan, &mut network, basic(&plan, &ids));
     holds(&report);
     assert!(report.steps[2].figures.contains(&Figure::at("lost", "h1", Value::Packets(0))));
     assert!(report.invariants.iter().all(|i| i.examined > 0), "{:?}", report.invariants);
@@ -477,6 +481,7 @@ fn query(node: NodeId, at_ms: u64) -> ControlSighting {
         destination: "224.0.0.1".parse().unwrap(),
         groups: Vec::new(),
         time: Time(1_000_000_000 + at_ms * 1_000_000),
+        pim: None,
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Invariant {
     TtlFalls,
     /// A host receives only what it joined.
     OnlyMembers,
+    /// Every IGMP and PIM message on a wire can be read, its checksum included.
+    WellFormed,
 }
 
 /// One step.
@@ -235,6 +237,22 @@ pub enum Message {
     Igmpv3Report,
     /// A version 2 leave.
     IgmpLeave,
+    /// A PIM hello.
+    PimHello,
+    /// Any PIM join/prune.
+    PimJoinPrune,
+    /// A PIM join/prune that joins a source.
+    PimJoin,
+    /// A PIM join/prune that prunes a source.
+    PimPrune,
+    /// A PIM graft.
+    PimGraft,
+    /// A PIM graft-ack.
+    PimGraftAck,
+    /// A PIM assert.
+    PimAssert,
+    /// A PIM state refresh.
+    PimStateRefresh,
 }
 
 impl Message {
@@ -249,6 +267,22 @@ impl Message {
             Message::Igmpv2Report => "igmpv2-report",
             Message::Igmpv3Report => "igmpv3-report",
             Message::IgmpLeave => "igmp-leave",
+            Message::PimHello => "pim-hello",
+            Message::PimJoinPrune => "pim-join-prune",
+            Message::PimJoin => "pim-join",
+            Message::PimPrune => "pim-prune",
+            Message::PimGraft => "pim-graft",
+            Message::PimGraftAck => "pim-graft-ack",
+            Message::PimAssert => "pim-assert",
+            Message::PimStateRefresh => "pim-state-refresh",
         }
+    }
+
+    /// Whether it is an IGMP query of any kind.
+    pub fn is_igmp_query(self) -> bool {
+        matches!(
+            self,
+            Message::IgmpQuery | Message::IgmpGeneralQuery | Message::IgmpGroupQuery | Message::IgmpSourceQuery
+        )
     }
 }

@@ -116,17 +116,9 @@ pub struct Wanted {
 
 impl Wanted {
     fn fits(&self, seen: &ControlSighting) -> bool {
-        (seen.message == self.message || (self.message == Message::IgmpQuery && is_query(seen.message)))
-            && self.from.is_none_or(|node| node == seen.at.node)
-            && self.group.is_none_or(|group| seen.groups.contains(&group))
+        self.from.is_none_or(|node| node == seen.at.node)
+            && self.group.map_or_else(|| seen.is(self.message), |group| seen.is_about(self.message, group))
     }
-}
-
-fn is_query(message: Message) -> bool {
-    matches!(
-        message,
-        Message::IgmpQuery | Message::IgmpGeneralQuery | Message::IgmpGroupQuery | Message::IgmpSourceQuery
-    )
 }
 
 /// At least so many messages are seen in time: counted from the scenario's start or from the step's, in time from the step's.
@@ -188,7 +180,7 @@ pub fn querier<N: Network>(
     let held = run.wait(began + within + SETTLED, |network, _| {
         let now = network.now();
         let queries = network.control(wire);
-        let mut queries = queries.iter().filter(|s| is_query(s.message)).rev();
+        let mut queries = queries.iter().filter(|s| s.message.is_igmp_query()).rev();
         let Some(newest) = queries.next() else { return Ok(false) };
         last = Some((newest.at.node, newest.time));
         // Since its first query after the last of anybody else.
@@ -208,9 +200,9 @@ pub fn querier<N: Network>(
             let queries = run.network.control(wire);
             let before = queries
                 .iter()
-                .rfind(|s| is_query(s.message) && s.at.node != is && run.history.now().is_dead(s.at.node));
-            let first =
-                before.and_then(|b| queries.iter().find(|s| is_query(s.message) && s.at.node == is && s.time > b.time));
+                .rfind(|s| s.message.is_igmp_query() && s.at.node != is && run.history.now().is_dead(s.at.node));
+            let first = before
+                .and_then(|b| queries.iter().find(|s| s.message.is_igmp_query() && s.at.node == is && s.time > b.time));
             if let (Some(before), Some(first)) = (before, first)
                 && first.time > fault
                 && first.time.since(before.time) + run.options.drain < least

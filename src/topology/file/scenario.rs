@@ -28,6 +28,7 @@ words!(Invariant as "an invariant" {
     "no-stray-data" => Invariant::NoStrayData,
     "ttl-falls" => Invariant::TtlFalls,
     "only-members" => Invariant::OnlyMembers,
+    "well-formed" => Invariant::WellFormed,
 });
 
 /// A step's place in a scenario, and the key that stands there, so that a step that can't be read is known for what it
@@ -364,6 +365,14 @@ words!(Message as "a message" {
     "igmpv2-report" => Message::Igmpv2Report,
     "igmpv3-report" => Message::Igmpv3Report,
     "igmp-leave" => Message::IgmpLeave,
+    "pim-hello" => Message::PimHello,
+    "pim-join-prune" => Message::PimJoinPrune,
+    "pim-join" => Message::PimJoin,
+    "pim-prune" => Message::PimPrune,
+    "pim-graft" => Message::PimGraft,
+    "pim-graft-ack" => Message::PimGraftAck,
+    "pim-assert" => Message::PimAssert,
+    "pim-state-refresh" => Message::PimStateRefresh,
 });
 
 /// Since when messages count.

@@ -26,8 +26,8 @@ use super::operate::{Direction, OperateError, Operator};
 use crate::lab::{self, Lab};
 use crate::network::notifier::Notifier;
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, Membership, Network,
-    NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, Malformed, Membership,
+    Network, NetworkError, Sighting, Time,
 };
 use crate::observe::entries;
 use crate::observe::store::Limits;
@@ -441,6 +441,11 @@ impl Network for KernelNetwork<'_> {
     fn control(&self, wire: WireId) -> Vec<ControlSighting> {
         self.refresh();
         self.taps.with(|store| store.control(wire))
+    }
+
+    fn malformed(&self, wire: WireId) -> Vec<Malformed> {
+        self.refresh();
+        self.taps.with(|store| store.malformed(wire))
     }
 
     fn entries(&mut self, router: NodeId) -> Result<Vec<Entry>, NetworkError> {
