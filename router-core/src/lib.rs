@@ -6,6 +6,7 @@ pub mod counters;
 pub mod forwarding;
 pub mod linux;
 pub mod membership;
+pub mod pim;
 pub mod random;
 pub mod rib;
 pub mod router;

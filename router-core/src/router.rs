@@ -6,6 +6,8 @@
 mod answers;
 mod forward;
 mod machine;
+mod pim;
+pub mod port;
 mod proxy;
 
 use std::net::IpAddr;

@@ -34,15 +34,41 @@ pub struct Installed {
     pub wrong_interface: u64,
 }
 
+/// What an entry's counters say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Packets arrived by the incoming interface since the last reading.
+    Moved,
+    /// None did.
+    None,
+    /// Nothing at all arrived for so long that the entry is to go.
+    Idle,
+}
+
 /// All entries.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Table {
+    /// How often counters are read.
+    interval: Duration,
+    /// How long an entry may be idle; for ever if none.
+    idle: Option<Duration>,
     entries: BTreeMap<EntryKey, Installed>,
     by_group: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
     readings: Timers<EntryKey>,
 }
 
 impl Table {
+    /// An empty one, whose counters are read every `interval`, and whose entries may be idle for `idle` (none: for ever).
+    pub fn new(interval: Duration, idle: Option<Duration>) -> Table {
+        let (entries, by_group, readings) = (BTreeMap::new(), BTreeMap::new(), Timers::default());
+        Table { interval, idle, entries, by_group, readings }
+    }
+
+    /// How often counters are read.
+    pub fn reading_interval(&self) -> Duration {
+        self.interval
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -116,14 +142,21 @@ impl Table {
         self.entries.remove(&key).is_some()
     }
 
-    /// Notes an entry's counters; gives whether it has been idle for too long.
-    pub fn count(&mut self, now: Time, key: EntryKey, packets: u64, octets: u64, wrong_interface: u64) -> bool {
-        let Some(installed) = self.entries.get_mut(&key) else { return false };
+    /// Notes an entry's counters; gives what they say of its use.
+    pub fn count(&mut self, now: Time, key: EntryKey, packets: u64, octets: u64, wrong_interface: u64) -> Use {
+        let Some(installed) = self.entries.get_mut(&key) else { return Use::None };
+        // The kernel counts packets by another interface among all packets.
+        let arrived = |packets: u64, wrong: u64| packets.saturating_sub(wrong);
+        let moved = arrived(packets, wrong_interface) > arrived(installed.packets, installed.wrong_interface);
         if (installed.packets, installed.wrong_interface) != (packets, wrong_interface) {
             installed.active = now;
         }
         (installed.packets, installed.octets, installed.wrong_interface) = (packets, octets, wrong_interface);
-        now.since(installed.active) >= IDLE
+        match self.idle {
+            _ if moved => Use::Moved,
+            Some(idle) if now.since(installed.active) >= idle => Use::Idle,
+            Some(_) | None => Use::None,
+        }
     }
 
     /// When the next counters are to be read.
@@ -134,7 +167,7 @@ impl Table {
     /// An entry whose counters are to be read by now; the next reading is set.
     pub fn pop_reading(&mut self, now: Time) -> Option<EntryKey> {
         let key = self.readings.pop_due(now)?;
-        self.readings.set(key, now + COUNTER_INTERVAL);
+        self.readings.set(key, now + self.interval);
         Some(key)
     }
 }

@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::Router;
 use crate::counters::Counters;
+use crate::forwarding::EntryKey;
 use crate::membership::querier::Timer;
-use crate::router::machine::Port;
-use crate::show::{Entry, Group, Interface, Querier, Route, Show, Shown};
+use crate::pim::dense;
+use crate::router::port::Port;
+use crate::show::{Entry, Group, Interface, Neighbour, Querier, Route, Show, Shown, Tree, TreeInterface};
 use crate::time::Time;
 
 impl Router {
@@ -21,8 +23,8 @@ impl Router {
             Show::Entries => Shown::Entries(self.show_entries()),
             Show::Counters => Shown::Counters(self.show_counters()),
             Show::Routes => Shown::Routes(self.show_routes()),
-            Show::Neighbours => Shown::Neighbours(Vec::new()),
-            Show::Trees => Shown::Trees(Vec::new()),
+            Show::Neighbours => Shown::Neighbours(self.show_neighbours(now)),
+            Show::Trees => Shown::Trees(self.show_trees(now)),
         }
     }
 
@@ -99,6 +101,9 @@ impl Router {
             if let Some(igmp) = &port.igmp {
                 counters.add(igmp.counters());
             }
+            if let Some(link) = &port.pim {
+                counters.add(link.counters());
+            }
             add_counters(&mut shown, &port.state.name, &counters);
         }
         shown
@@ -114,6 +119,64 @@ impl Router {
                 metric: route.metric,
             })
             .collect()
+    }
+}
+
+impl Router {
+    fn show_neighbours(&self, now: Time) -> Vec<Neighbour> {
+        let mut shown = Vec::new();
+        for config in &self.config.interfaces {
+            let Some(port) = self.find(&config.name).and_then(|id| self.ports.get(&id)) else { continue };
+            let Some(link) = &port.pim else { continue };
+            shown.extend(link.neighbours().iter().map(|(address, neighbour)| Neighbour {
+                interface: config.name.clone(),
+                address: *address,
+                up_ms: millis_left(neighbour.since, now),
+                expires_ms: link.expires(*address).map(|deadline| millis_left(now, deadline)),
+                generation_id: neighbour.hello.generation_id,
+                override_interval_ms: neighbour.hello.lan_prune_delay.map(|delay| delay.override_interval),
+                propagation_delay_ms: neighbour.hello.lan_prune_delay.map(|delay| delay.propagation_delay),
+                state_refresh: neighbour.hello.state_refresh_interval.is_some(),
+            }));
+        }
+        shown
+    }
+
+    fn show_trees(&self, now: Time) -> Vec<Tree> {
+        let Some(dense) = &self.dense else { return Vec::new() };
+        let left = |timers: &[(&str, dense::entry::Timer)]| {
+            let running = timers.iter().filter_map(|(name, timer)| Some((*name, dense.deadline(*timer)?)));
+            running.map(|(name, deadline)| (name.to_owned(), millis_left(now, deadline))).collect()
+        };
+        let tree = |(key, entry): (&EntryKey, &dense::entry::Entry)| Tree {
+            source: key.source,
+            group: key.group,
+            rpf_interface: entry.rpf_interface().map(|id| self.name(id)),
+            rpf_neighbour: entry.rpf_neighbour,
+            upstream: entry.upstream.name().to_owned(),
+            originator: entry.origination == dense::origination::State::Originator,
+            timers: left(&dense::entry::Timer::of_entry(*key)),
+            interfaces: entry
+                .interfaces
+                .iter()
+                .map(|(id, state)| {
+                    let shown = TreeInterface {
+                        downstream: state.downstream.name().to_owned(),
+                        assert: state.assert.name().to_owned(),
+                        assert_winner: match state.assert {
+                            dense::assert::State::NoInfo => None,
+                            dense::assert::State::Winner => dense::macros::my_addr(&self.ports, *id),
+                            dense::assert::State::Loser { winner, .. } => Some(winner),
+                        },
+                        timers: left(&dense::entry::Timer::of_interface(*key, *id)),
+                    };
+                    (self.name(*id), shown)
+                })
+                .collect(),
+        };
+        let mut shown: Vec<Tree> = dense.entries().iter().map(tree).collect();
+        shown.sort_by_key(|tree| (tree.group, tree.source));
+        shown
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{EventKind, InterfaceId, Output, Router};
 use crate::config::Multicast;
 use crate::counters::DropReason;
-use crate::forwarding::table::COUNTER_INTERVAL;
+use crate::forwarding::table::Use;
 use crate::forwarding::{EntryKey, ForwardingEntry};
 use crate::static_routes;
 use crate::time::Time;
@@ -23,6 +23,10 @@ impl Router {
     pub(super) fn no_cache(&mut self, now: Time, arrival: InterfaceId, key: EntryKey) {
         if !self.ports.contains_key(&arrival) {
             self.counters.drop(DropReason::UnknownInterface);
+            return;
+        }
+        if self.dense.is_some() {
+            self.with_dense(now, |dense, context| dense.data(context, arrival, key));
             return;
         }
         let Some(decision) = self.decide(arrival, key) else { return };
@@ -49,6 +53,7 @@ impl Router {
             return;
         };
         port.counters.drop(DropReason::WrongInterface);
+        self.with_dense(now, |dense, context| dense.data_downstream(context, arrival, key));
         if self.config.multicast == Multicast::Proxy
             && self.table.get(key).is_some()
             && let Some(decision) = self.decide(arrival, key)
@@ -60,8 +65,10 @@ impl Router {
 
     /// An entry's counters were read: it goes if nothing has used it for long.
     pub(super) fn counters_read(&mut self, now: Time, key: EntryKey, packets: u64, octets: u64, wrong: u64) {
-        if self.table.count(now, key, packets, octets, wrong) {
-            self.delete(now, key);
+        match self.table.count(now, key, packets, octets, wrong) {
+            Use::Moved => self.with_dense(now, |dense, context| dense.data_goes_on(context, key)),
+            Use::None => {}
+            Use::Idle => self.delete(now, key),
         }
     }
 
@@ -76,6 +83,10 @@ impl Router {
     }
 
     fn refresh(&mut self, now: Time, keys: Vec<EntryKey>) {
+        // Dense mode says itself what becomes of its entries.
+        if self.dense.is_some() {
+            return;
+        }
         for key in keys {
             let Some(arrival) = self.table.get(key).map(|installed| installed.arrival) else { continue };
             match self.ports.contains_key(&arrival).then(|| self.decide(arrival, key)).flatten() {
@@ -88,9 +99,10 @@ impl Router {
     }
 
     /// Puts an entry into force; false if it is in force already.
-    fn install(&mut self, now: Time, arrival: InterfaceId, entry: ForwardingEntry) -> bool {
+    pub(super) fn install(&mut self, now: Time, arrival: InterfaceId, entry: ForwardingEntry) -> bool {
         // Spread, so that a thousand flows that start together are not all read together for ever.
-        let reading = now + (COUNTER_INTERVAL - self.random.up_to(COUNTER_INTERVAL / 4));
+        let interval = self.table.reading_interval();
+        let reading = now + (interval - self.random.up_to(interval / 4));
         if !self.table.set(now, arrival, entry.clone(), reading) {
             return false;
         }
@@ -105,7 +117,7 @@ impl Router {
         true
     }
 
-    fn delete(&mut self, now: Time, key: EntryKey) {
+    pub(super) fn delete(&mut self, now: Time, key: EntryKey) {
         if self.table.remove(key) {
             self.output(Output::DeleteEntry(key));
             self.event(now, EventKind::EntryRemoved { source: key.source, group: key.group });
@@ -115,7 +127,7 @@ impl Router {
     /// The entry for packets of a key that arrived by an interface; none if this router forwards nothing.
     fn decide(&self, arrival: InterfaceId, key: EntryKey) -> Option<Decision> {
         match self.config.multicast {
-            // Until dense mode has its say, it forwards nothing.
+            // Dense mode decides for itself.
             Multicast::None | Multicast::PimDm => None,
             Multicast::Static => Some(self.decide_static(arrival, key)),
             Multicast::Proxy => Some(self.decide_proxy(arrival, key)),

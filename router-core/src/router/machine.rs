@@ -1,15 +1,18 @@
 //! The router itself: takes inputs to interfaces and protocols and merges what they want done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 
+use super::port::Port;
 use super::proxy::Upstream;
 use super::{Datagram, Event, EventKind, Input, InterfaceId, InterfaceState, Output};
 use crate::config::{Config, Interface, Multicast};
 use crate::counters::{Counters, DropReason};
-use crate::forwarding::table::Table;
+use crate::forwarding::table::{COUNTER_INTERVAL, IDLE, Table};
 use crate::membership::querier::{Action, Header};
 use crate::membership::{Family, Querier, Settings, igmp};
+use crate::pim::dense::Dense;
+use crate::pim::link::Link;
+use crate::pim::settings::{LinkSettings, Settings as PimSettings};
 use crate::random::Random;
 use crate::rib::Rib;
 use crate::time::Time;
@@ -17,39 +20,6 @@ use crate::wire;
 
 /// TOS of control packets: precedence 'internetwork control' (RFC 9776 §4).
 const CONTROL_TOS: u8 = 0xc0;
-
-/// An interface that takes part and exists.
-#[derive(Debug)]
-pub(crate) struct Port {
-    /// Its configuration.
-    pub(crate) config: Interface,
-    /// What the shell says of it.
-    pub(crate) state: InterfaceState,
-    /// IGMP, where it runs.
-    pub(crate) igmp: Option<Querier>,
-    /// What was refused apart from IGMP.
-    pub(crate) counters: Counters,
-}
-
-impl Port {
-    /// Whether packets of a group neither enter nor leave here (RFC 2365).
-    pub(crate) fn is_boundary_for(&self, group: IpAddr) -> bool {
-        self.config.boundary.iter().any(|prefix| prefix.contains(&group))
-    }
-
-    /// Whether an address is on a subnet of the interface.
-    pub(crate) fn is_on_link(&self, address: IpAddr) -> bool {
-        self.state.addresses.iter().any(|net| net.contains(&address))
-    }
-
-    /// Whether a member on the interface wants packets of a source to a group.
-    pub(crate) fn wants(&self, source: IpAddr, group: IpAddr) -> bool {
-        match Family::of(group) {
-            Family::V4 => self.igmp.as_ref().is_some_and(|igmp| igmp.wants(source, group)),
-            Family::V6 => false,
-        }
-    }
-}
 
 /// The router.
 #[derive(Debug)]
@@ -59,6 +29,8 @@ pub struct Router {
     pub(super) table: Table,
     pub(super) rib: Rib,
     pub(super) upstream: Upstream,
+    /// Dense mode, where it is configured.
+    pub(super) dense: Option<Dense>,
     pub(super) counters: Counters,
     pub(super) random: Random,
     /// Names of configured interfaces that the shell has not shown yet.
@@ -73,14 +45,25 @@ impl Router {
     ///
     /// The configuration should have passed [`Config::check`]; what is out of range is brought into it.
     pub fn new(config: Config) -> Router {
+        let pim = PimSettings::new(&config.pim);
+        let dense = match config.multicast {
+            Multicast::PimDm => Some(Dense::new(pim, config.limits.forwarding_entries)),
+            Multicast::None | Multicast::Static | Multicast::Proxy => None,
+        };
+        let table = match &dense {
+            // Often enough to know a source's end within a third of its lifetime; dense mode says itself when an entry goes.
+            Some(_) => Table::new(pim.source_lifetime / 3, None),
+            None => Table::new(COUNTER_INTERVAL, Some(IDLE)),
+        };
         Router {
             awaited: config.interfaces.iter().map(|interface| interface.name.clone()).collect(),
             random: Random::new(config.seed),
             config,
             ports: BTreeMap::new(),
-            table: Table::default(),
+            table,
             rib: Rib::default(),
             upstream: Upstream::default(),
+            dense,
             counters: Counters::default(),
             ready: false,
             limits_said: BTreeSet::new(),
@@ -98,18 +81,26 @@ impl Router {
             Input::Interface { interface, state } => self.interface_changed(now, interface, state),
             Input::InterfaceGone { interface } => self.interface_gone(now, interface),
             Input::RouteAdded(route) => {
-                if !self.rib.add(&route) {
+                if self.rib.add(&route) {
+                    self.with_dense(now, |dense, context| dense.route_changed(context, route.prefix));
+                } else {
                     self.counters.drop(DropReason::RouteLimit);
                     self.limit_reached(now, "unicast-routes", None);
                 }
             }
-            Input::RouteRemoved(route) => self.rib.remove(&route),
+            Input::RouteRemoved(route) => {
+                self.rib.remove(&route);
+                self.with_dense(now, |dense, context| dense.route_changed(context, route.prefix));
+            }
             Input::NoCache { interface, key } => self.no_cache(now, interface, key),
             Input::WrongInterface { interface, key } => self.wrong_interface(now, interface, key),
             Input::Counters { key, packets, octets, wrong_interface } => {
                 self.counters_read(now, key, packets, octets, wrong_interface);
             }
-            Input::Shutdown => self.leave_upstream(),
+            Input::Shutdown => {
+                self.leave_upstream();
+                self.shut_pim_down(now);
+            }
         }
         self.settle(now);
         if !self.ready && self.awaited.is_empty() {
@@ -126,7 +117,7 @@ impl Router {
     /// When to call with [`Input::Timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Time> {
         let machines = self.ports.values().filter_map(|port| port.igmp.as_ref()?.next_timeout());
-        machines.chain(self.table.next_reading()).min()
+        machines.chain(self.table.next_reading()).chain(self.next_pim_timeout()).min()
     }
 
     /// The configuration in force.
@@ -166,6 +157,7 @@ impl Router {
                 igmp.timeout(now);
             }
         }
+        self.run_pim_timers(now);
         while let Some(key) = self.table.pop_reading(now) {
             self.output(Output::AskCounters(key));
         }
@@ -205,6 +197,7 @@ impl Router {
                 // A refusal is counted by the machine; nobody else needs to know.
                 let _ = igmp.receive(now, &header, &message);
             }
+            (wire::pim::PROTOCOL, Family::V4) => self.receive_pim(now, interface, datagram),
             _ => port.counters.drop(DropReason::UnknownProtocol),
         }
     }
@@ -228,7 +221,8 @@ impl Router {
         let is_new = !self.ports.contains_key(&id);
         if is_new {
             let igmp = self.new_querier(&config);
-            let port = Port { config, state: state.clone(), igmp, counters: Counters::default() };
+            let pim = self.new_link(&config);
+            let port = Port { config, state: state.clone(), igmp, pim, counters: Counters::default() };
             self.ports.insert(id, port);
             self.output(Output::AddVif { interface: id });
         }
@@ -238,13 +232,27 @@ impl Router {
         if let Some(igmp) = &mut port.igmp {
             igmp.set_interface(now, state.up, &state.addresses, state.mtu);
         }
+        if let Some(link) = &mut port.pim {
+            link.set_interface(now, state.up, &state.addresses, &mut self.random);
+        }
         port.state = state;
         if is_new || was_up != up {
             self.event(now, EventKind::Interface { interface: name, up });
         }
         self.upstream_changed();
         self.settle(now);
+        self.settle_links(now);
+        self.with_dense(
+            now,
+            |dense, context| if up { dense.evaluate_all(context) } else { dense.interface_lost(context, id) },
+        );
         self.refresh_all(now);
+    }
+
+    fn new_link(&self, config: &Interface) -> Option<Link> {
+        let settings = config.pim.or(&self.config.pim);
+        let runs = self.config.multicast.is_pim() && settings.enabled.unwrap_or(true);
+        runs.then(|| Link::new(LinkSettings::new(&settings, self.config.limits.neighbours_per_interface)))
     }
 
     fn new_querier(&self, config: &Interface) -> Option<Querier> {
@@ -263,11 +271,16 @@ impl Router {
         if let Some(igmp) = &mut port.igmp {
             igmp.set_interface(now, false, &[], 0);
         }
+        if let Some(link) = &mut port.pim {
+            link.set_interface(now, false, &[], &mut self.random);
+        }
         self.settle(now);
+        self.settle_links(now);
         let name = self.name(id);
         self.output(Output::RemoveVif { interface: id });
         self.ports.remove(&id);
         self.rib.remove_interface(id);
+        self.with_dense(now, |dense, context| dense.interface_lost(context, id));
         self.event(now, EventKind::Interface { interface: name, up: false });
         self.upstream_changed();
         self.refresh_all(now);
@@ -306,6 +319,7 @@ impl Router {
             self.refresh_all(now);
         } else {
             for group in touched {
+                self.with_dense(now, |dense, context| dense.members_changed(context, group));
                 self.refresh_group(now, group);
             }
         }

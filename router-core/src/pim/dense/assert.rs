@@ -1,0 +1,147 @@
+//! The (S,G) Assert Message state machine of an interface: which of several routers forwards there (RFC 3973 §4.6.4).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::pim::metric::AssertMetric;
+
+/// Its states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// NI: no assert is in force.
+    #[default]
+    NoInfo,
+    /// W: this router forwards.
+    Winner,
+    /// L: another router does.
+    Loser {
+        /// `AssertWinner(S,G,I)`.
+        winner: IpAddr,
+        /// `AssertWinnerMetric(S,G,I)`.
+        metric: AssertMetric,
+    },
+}
+
+impl State {
+    /// Its name in events and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::NoInfo => "no-info",
+            State::Winner => "winner",
+            State::Loser { .. } => "loser",
+        }
+    }
+}
+
+/// What happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An (S,G) data packet arrives on the interface, which is downstream.
+    Data,
+    /// An assert or state refresh is heard.
+    Heard {
+        /// Who sent it.
+        from: IpAddr,
+        /// Its metric.
+        metric: AssertMetric,
+        /// For how long what it says holds: Assert Time, or three times the state refresh interval.
+        holds: Duration,
+    },
+    /// A state refresh is sent out of the interface.
+    SendStateRefresh {
+        /// Three times its interval.
+        holds: Duration,
+    },
+    /// AT(S,G,I) expires.
+    AssertTimerExpires,
+    /// `CouldAssert(S,G,I)` becomes FALSE: the interface is the RPF interface now.
+    CouldAssertFalse,
+    /// `CouldAssert(S,G,I)` becomes TRUE: it no longer is.
+    CouldAssertTrue,
+    /// The winner's neighbour liveness timer expires.
+    WinnerGone,
+    /// This router's metric became better than the winner's. The RFC has no such event here; RFC 7761 §4.6.1 does.
+    MetricImproves,
+    /// A prune, join or graft to this router.
+    JoinPruneGraft,
+}
+
+/// What else the transition depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guards {
+    /// `my_assert_metric(S,G,I)`.
+    pub mine: AssertMetric,
+    /// `CouldAssert(S,G,I)`.
+    pub could_assert: bool,
+}
+
+/// What it wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send Assert(S,G) and set AT(S,G,I) to Assert Time.
+    Assert,
+    /// Send Assert(S,G), the timer is left alone.
+    SendAssert,
+    /// Send AssertCancel(S,G) and stop AT(S,G,I).
+    Cancel,
+    /// Set AT(S,G,I).
+    SetTimer(Duration),
+    /// Stop AT(S,G,I).
+    CancelTimer,
+    /// Set AT(S,G,I), and send the winner a prune that holds as long.
+    Yield(IpAddr, Duration),
+}
+
+/// The transition of a state by an event.
+pub fn transition(state: State, event: Event, guards: Guards) -> (State, Option<Action>) {
+    use Event::*;
+    use State::*;
+    let Guards { mine, could_assert } = guards;
+    match (state, event) {
+        (NoInfo | Winner, Data) if could_assert => (Winner, Some(Action::Assert)),
+        (state, Data) => (state, None),
+
+        (NoInfo | Winner, Heard { from, metric, holds }) => {
+            if metric.is_better_than(&mine) && !metric.is_infinite() {
+                let action = if could_assert { Action::Yield(from, holds) } else { Action::SetTimer(holds) };
+                (Loser { winner: from, metric }, Some(action))
+            } else if could_assert {
+                (Winner, Some(Action::Assert))
+            } else {
+                (state, None)
+            }
+        }
+        (Loser { winner, metric: best }, Heard { from, metric, holds }) => {
+            if from == winner {
+                if metric.is_infinite() || mine.is_better_than(&metric) {
+                    return (NoInfo, Some(Action::CancelTimer));
+                }
+                (Loser { winner, metric }, Some(Action::SetTimer(holds)))
+            } else if metric.is_better_than(&best) {
+                let action = if could_assert { Action::Yield(from, holds) } else { Action::SetTimer(holds) };
+                (Loser { winner: from, metric }, Some(action))
+            } else {
+                (state, None)
+            }
+        }
+
+        (Winner, SendStateRefresh { holds }) => (Winner, Some(Action::SetTimer(holds))),
+        (state, SendStateRefresh { .. }) => (state, None),
+
+        (_, AssertTimerExpires) => (NoInfo, None),
+
+        (NoInfo, CouldAssertFalse | CouldAssertTrue) => (NoInfo, None),
+        (Winner, CouldAssertFalse) => (NoInfo, Some(Action::Cancel)),
+        (Winner, CouldAssertTrue) => (Winner, None),
+        (Loser { .. }, CouldAssertFalse | CouldAssertTrue) => (NoInfo, Some(Action::CancelTimer)),
+
+        (Loser { .. }, WinnerGone) => (NoInfo, Some(Action::CancelTimer)),
+        (state, WinnerGone) => (state, None),
+
+        (Loser { .. }, MetricImproves) => (NoInfo, Some(Action::CancelTimer)),
+        (state, MetricImproves) => (state, None),
+
+        (Loser { .. }, JoinPruneGraft) => (state, Some(Action::SendAssert)),
+        (state, JoinPruneGraft) => (state, None),
+    }
+}

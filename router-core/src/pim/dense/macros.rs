@@ -1,0 +1,124 @@
+//! The macros of RFC 3973 §4.1.3, §4.2, §4.5.1 and §4.6, each a function of its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::entry::Entry;
+use super::{assert, downstream};
+use crate::forwarding::EntryKey;
+use crate::pim::metric::{AssertMetric, infinite_assert_metric};
+use crate::pim::mrib::Rpf;
+use crate::router::InterfaceId;
+use crate::router::port::Port;
+
+/// Interfaces by id.
+pub type Ports = BTreeMap<InterfaceId, Port>;
+/// A set of interfaces.
+pub type Interfaces = BTreeSet<InterfaceId>;
+
+fn interfaces(ports: &Ports, chosen: impl Fn(InterfaceId, &Port) -> bool) -> Interfaces {
+    ports.iter().filter(|(id, port)| port.state.up && chosen(**id, port)).map(|(id, _)| *id).collect()
+}
+
+/// `pim_nbrs`: interfaces with at least one PIM neighbour (§4.1.3).
+pub fn pim_nbrs(ports: &Ports) -> Interfaces {
+    interfaces(ports, |_, port| port.pim.as_ref().is_some_and(|link| !link.neighbours().is_empty()))
+}
+
+/// `(pim_include(*,G) (-) pim_exclude(S,G)) (+) pim_include(S,G)`: interfaces with members that want packets of S (§4.1.3).
+pub fn pim_include(ports: &Ports, key: EntryKey) -> Interfaces {
+    interfaces(ports, |_, port| port.wants(key.source, key.group))
+}
+
+/// `prunes(S,G)` (§4.1.3).
+pub fn prunes(ports: &Ports, entry: &Entry) -> Interfaces {
+    interfaces(ports, |id, _| entry.downstream(id) == downstream::State::Pruned)
+}
+
+/// `boundary(G)` (§4.1.3).
+pub fn boundary(ports: &Ports, group: IpAddr) -> Interfaces {
+    interfaces(ports, |_, port| port.is_boundary_for(group))
+}
+
+/// `my_addr(I)` (§4.5.1).
+pub fn my_addr(ports: &Ports, interface: InterfaceId) -> Option<IpAddr> {
+    ports.get(&interface)?.pim.as_ref()?.address()
+}
+
+/// `CouldAssert(S,G,I)` (§4.6.4).
+pub fn could_assert(entry: &Entry, interface: InterfaceId) -> bool {
+    entry.rpf.is_some() && entry.rpf_interface() != Some(interface)
+}
+
+/// `spt_assert_metric(S,I)` (§4.6.1); infinite without a route to the source.
+pub fn spt_assert_metric(ports: &Ports, rpf: Option<Rpf>, interface: InterfaceId) -> AssertMetric {
+    match rpf {
+        Some(Rpf { preference, metric, .. }) => {
+            AssertMetric { rpt: false, preference, metric, address: my_addr(ports, interface) }
+        }
+        None => infinite_assert_metric(),
+    }
+}
+
+/// `my_assert_metric(S,G,I)` (§4.6.1).
+pub fn my_assert_metric(ports: &Ports, entry: &Entry, interface: InterfaceId) -> AssertMetric {
+    if could_assert(entry, interface) {
+        spt_assert_metric(ports, entry.rpf, interface)
+    } else {
+        infinite_assert_metric()
+    }
+}
+
+/// `lost_assert(S,G,I)` (§4.6.3).
+pub fn lost_assert(ports: &Ports, entry: &Entry, interface: InterfaceId) -> bool {
+    if entry.rpf_interface() == Some(interface) {
+        return false;
+    }
+    match entry.assert(interface) {
+        assert::State::Loser { metric, .. } => metric.is_better_than(&spt_assert_metric(ports, entry.rpf, interface)),
+        assert::State::NoInfo | assert::State::Winner => false,
+    }
+}
+
+/// Interfaces whose assert winner is worse than this router by now.
+pub fn beaten_winners(ports: &Ports, entry: &Entry) -> Interfaces {
+    let lost = |state: assert::State| matches!(state, assert::State::Loser { .. });
+    let beaten = |id: InterfaceId| could_assert(entry, id) && !lost_assert(ports, entry, id);
+    entry.interfaces.iter().filter(|(id, state)| lost(state.assert) && beaten(**id)).map(|(id, _)| *id).collect()
+}
+
+/// `immediate_olist(S,G)` (§4.1.3).
+pub fn immediate_olist(ports: &Ports, entry: &Entry, key: EntryKey) -> Interfaces {
+    let mut olist = &pim_nbrs(ports) - &prunes(ports, entry);
+    olist.extend(pim_include(ports, key));
+    olist.retain(|id| !lost_assert(ports, entry, *id));
+    &olist - &boundary(ports, key.group)
+}
+
+/// `olist(S,G)` (§4.1.3): without the RPF interface; NULL if packets do not even get in by it, because the group's scope ends there
+/// (§5.4).
+pub fn olist(ports: &Ports, entry: &Entry, key: EntryKey) -> Interfaces {
+    let Some(rpf) = entry.rpf_interface() else { return Interfaces::new() };
+    if boundary(ports, key.group).contains(&rpf) {
+        return Interfaces::new();
+    }
+    let mut olist = immediate_olist(ports, entry, key);
+    olist.remove(&rpf);
+    olist
+}
+
+/// `RPF'(S,G)` (§4.1.3); none if the source is directly connected or there is no route to it.
+pub fn rpf_neighbour(entry: &Entry) -> Option<IpAddr> {
+    let rpf = entry.rpf?;
+    // Of a directly connected source nobody is upstream, whoever won an assert on its link.
+    let next_hop = rpf.next_hop?;
+    match entry.assert(rpf.interface) {
+        assert::State::Loser { winner, .. } => Some(winner),
+        assert::State::NoInfo | assert::State::Winner => Some(next_hop),
+    }
+}
+
+/// `StateRefreshCapable(I)` (§4.5.1).
+pub fn state_refresh_capable(ports: &Ports, interface: InterfaceId) -> bool {
+    ports.get(&interface).and_then(|port| port.pim.as_ref()).is_some_and(|link| link.is_state_refresh_capable())
+}

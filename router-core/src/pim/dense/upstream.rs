@@ -1,0 +1,214 @@
+//! The Upstream(S,G) state machine: sending prunes, joins and grafts toward the source (RFC 3973 §4.4.1).
+
+/// Its states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// F: `olist(S,G)` is not empty, or the machine has just started.
+    #[default]
+    Forwarding,
+    /// P: `olist(S,G)` is empty; nothing is forwarded.
+    Pruned,
+    /// AP: a graft was sent and is not acknowledged yet.
+    AckPending,
+}
+
+impl State {
+    /// Its name in events and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Forwarding => "forwarding",
+            State::Pruned => "pruned",
+            State::AckPending => "ack-pending",
+        }
+    }
+}
+
+/// What happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A data packet arrives on `RPF_Interface(S)` and `olist(S,G)` is NULL.
+    DataWithoutOlist,
+    /// A state refresh from `RPF'(S)`, with its Prune Indicator.
+    StateRefresh {
+        /// The Prune Indicator bit.
+        prune_indicator: bool,
+    },
+    /// Another router's join to `RPF'(S)` is seen.
+    SeeJoin,
+    /// Another router's prune is seen.
+    SeePrune,
+    /// OT(S,G) expires.
+    OverrideTimerExpires,
+    /// `olist(S,G)` becomes NULL.
+    OlistNull,
+    /// `olist(S,G)` becomes non-NULL.
+    OlistNonNull,
+    /// `RPF'(S)` changes to another neighbour.
+    RpfNeighbourChanges {
+        /// Whether `olist(S,G)` is NULL after it.
+        olist_is_null: bool,
+    },
+    /// S becomes directly connected.
+    DirectlyConnected {
+        /// Whether `olist(S,G)` is NULL after it.
+        olist_is_null: bool,
+    },
+    /// GRT(S,G) expires.
+    GraftRetryTimerExpires,
+    /// A graft-ack from `RPF'(S)` to this router.
+    GraftAck,
+}
+
+/// What else the transition depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// PLT(S,G) runs.
+    pub prune_limit_running: bool,
+    /// OT(S,G) runs.
+    pub override_running: bool,
+    /// S is directly connected.
+    pub directly_connected: bool,
+}
+
+/// What it wants done, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send Prune(S,G) to `RPF'(S)`.
+    SendPrune,
+    /// Send Join(S,G) to `RPF'(S)`.
+    SendJoin,
+    /// Send Graft(S,G) to `RPF'(S)`, the first of its kind.
+    SendGraft,
+    /// Send Graft(S,G) again.
+    RetryGraft,
+    /// PLT(S,G) to t_limit.
+    SetPruneLimit,
+    /// Stop PLT(S,G).
+    CancelPruneLimit,
+    /// OT(S,G) to t_override.
+    SetOverride,
+    /// Stop OT(S,G).
+    CancelOverride,
+    /// GRT(S,G) to Graft_Retry_Period.
+    SetGraftRetry,
+    /// Stop GRT(S,G).
+    CancelGraftRetry,
+}
+
+/// The transition of a state by an event.
+pub fn transition(state: State, event: Event, guards: Guards) -> (State, &'static [Action]) {
+    use Action::*;
+    use Event::*;
+    use State::*;
+    let direct = guards.directly_connected;
+    match (state, event) {
+        (Forwarding, DataWithoutOlist) if !direct => (Pruned, &[CancelOverride, SendPrune, SetPruneLimit]),
+        (Pruned, DataWithoutOlist) if !direct && !guards.prune_limit_running => (Pruned, &[SendPrune, SetPruneLimit]),
+        (state, DataWithoutOlist) => (state, &[]),
+
+        (Forwarding | AckPending, StateRefresh { prune_indicator: true }) => (state, set_override(guards)),
+        (Pruned, StateRefresh { prune_indicator: true }) => (Pruned, &[SetPruneLimit]),
+        (Forwarding, StateRefresh { prune_indicator: false }) => (Forwarding, &[]),
+        (Pruned, StateRefresh { prune_indicator: false }) if guards.prune_limit_running => (Pruned, &[]),
+        (Pruned, StateRefresh { prune_indicator: false }) => (Pruned, &[SendPrune, SetPruneLimit]),
+        (AckPending, StateRefresh { prune_indicator: false }) => (Forwarding, &[CancelGraftRetry]),
+
+        (Forwarding | AckPending, SeeJoin) => (state, &[CancelOverride]),
+        (Pruned, SeeJoin) => (Pruned, &[]),
+
+        (Forwarding | AckPending, SeePrune) if !direct => (state, set_override(guards)),
+        (state, SeePrune) => (state, &[]),
+
+        (Forwarding | AckPending, OverrideTimerExpires) if !direct => (state, &[SendJoin]),
+        (state, OverrideTimerExpires) => (state, &[]),
+
+        (Forwarding, OlistNull) if !direct => (Pruned, &[CancelOverride, SendPrune, SetPruneLimit]),
+        (AckPending, OlistNull) => (Pruned, &[CancelOverride, CancelGraftRetry, SendPrune, SetPruneLimit]),
+        (state, OlistNull) => (state, &[]),
+
+        (Pruned, OlistNonNull) if direct => (Forwarding, &[CancelPruneLimit]),
+        (Pruned, OlistNonNull) => (AckPending, &[CancelPruneLimit, SendGraft, SetGraftRetry]),
+        (state, OlistNonNull) => (state, &[]),
+
+        (_, RpfNeighbourChanges { olist_is_null: false }) => {
+            (AckPending, &[CancelPruneLimit, CancelOverride, SendGraft, SetGraftRetry])
+        }
+        (_, RpfNeighbourChanges { olist_is_null: true }) => {
+            (Pruned, &[CancelPruneLimit, CancelOverride, CancelGraftRetry])
+        }
+
+        (Forwarding | AckPending, DirectlyConnected { .. }) => (Forwarding, &[CancelGraftRetry, CancelOverride]),
+        (Pruned, DirectlyConnected { olist_is_null: true }) => (Pruned, &[CancelPruneLimit]),
+        // The RFC leaves the machine in P, where nothing would ever take it out again (§4.4.1.2).
+        (Pruned, DirectlyConnected { olist_is_null: false }) => (Forwarding, &[CancelPruneLimit]),
+
+        (AckPending, GraftRetryTimerExpires) => (AckPending, &[RetryGraft]),
+        (state, GraftRetryTimerExpires) => (state, &[]),
+
+        (AckPending, GraftAck) => (Forwarding, &[CancelGraftRetry]),
+        (state, GraftAck) => (state, &[]),
+    }
+}
+
+/// OT(S,G) is set only if it does not run: a later prune does not put the override off.
+fn set_override(guards: Guards) -> &'static [Action] {
+    if guards.override_running { &[] } else { &[Action::SetOverride] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Action::*;
+    use super::Event::*;
+    use super::State::*;
+    use super::*;
+
+    const EVENTS: [Event; 14] = [
+        DataWithoutOlist,
+        StateRefresh { prune_indicator: true },
+        StateRefresh { prune_indicator: false },
+        SeeJoin,
+        SeePrune,
+        OverrideTimerExpires,
+        OlistNull,
+        OlistNonNull,
+        RpfNeighbourChanges { olist_is_null: false },
+        RpfNeighbourChanges { olist_is_null: true },
+        DirectlyConnected { olist_is_null: true },
+        DirectlyConnected { olist_is_null: false },
+        GraftRetryTimerExpires,
+        GraftAck,
+    ];
+
+    #[test]
+    fn a_directly_connected_source_is_neither_pruned_nor_grafted() {
+        let guards = Guards { directly_connected: true, ..Guards::default() };
+        for event in EVENTS {
+            if matches!(event, RpfNeighbourChanges { .. } | StateRefresh { .. } | OlistNull) {
+                continue;
+            }
+            for state in [Forwarding, Pruned] {
+                let (_, actions) = transition(state, event, guards);
+                let sends = |action: &&Action| matches!(action, SendPrune | SendJoin | SendGraft | RetryGraft);
+                assert!(!actions.iter().any(|action| sends(&action)), "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn leaving_ack_pending_stops_the_graft_retry_timer() {
+        for event in EVENTS {
+            let (state, actions) = transition(AckPending, event, Guards::default());
+            assert_eq!(state != AckPending, actions.contains(&CancelGraftRetry), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_pruned_has_no_override_pending() {
+        for from in [Forwarding, AckPending] {
+            for event in EVENTS {
+                let (state, actions) = transition(from, event, Guards { override_running: true, ..Guards::default() });
+                assert!(state != Pruned || actions.contains(&CancelOverride), "{from:?} {event:?}");
+            }
+        }
+    }
+}

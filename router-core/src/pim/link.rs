@@ -1,0 +1,306 @@
+//! PIM on one interface: hellos, neighbours, and what they agree on (RFC 3973 §4.3).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::settings::{LinkSettings, OVERRIDE_INTERVAL, PROPAGATION_DELAY};
+use crate::counters::{Counters, DropReason, MessageKind};
+use crate::random::Random;
+use crate::time::Time;
+use crate::timers::Timers;
+use crate::wire::pim::{HOLD_FOR_EVER, Hello, LanPruneDelay};
+
+/// Hold time of a neighbour whose hellos carry none: the default of RFC 3973 §4.3.3, 3.5 times 30 s.
+const DEFAULT_HOLD_TIME: u16 = 105;
+/// Other addresses that a hello announces at most.
+const ADDRESSES_MAX: usize = 64;
+
+/// A router on the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// When it came up.
+    pub since: Time,
+    /// Its last hello.
+    pub hello: Hello,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// HT: the periodic hello.
+    Hello,
+    /// The answer to a new or restarted neighbour, which leaves HT alone (§4.3.1).
+    TriggeredHello,
+    /// NLT(N,I).
+    NeighbourLiveness(IpAddr),
+}
+
+/// What became of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Up(IpAddr),
+    /// Its generation id changed.
+    Restarted(IpAddr),
+    /// It is gone.
+    Down(IpAddr),
+}
+
+/// What the link wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a hello to all PIM routers from this address.
+    Hello {
+        /// The source address: after a change of address, the old one.
+        source: IpAddr,
+        /// The message.
+        hello: Hello,
+    },
+    /// A neighbour changed.
+    Neighbour(Change),
+    /// There were more neighbours than the limit allows.
+    NeighbourLimit,
+}
+
+/// PIM on an interface.
+#[derive(Clone, Debug)]
+pub struct Link {
+    settings: LinkSettings,
+    /// This router's address; none while the interface is down or has none.
+    address: Option<IpAddr>,
+    /// Its other addresses.
+    secondary: Vec<IpAddr>,
+    generation_id: u32,
+    /// Whether a hello must go before the next message: none was sent yet, or a neighbour has not heard one since it (re)started.
+    owes_hello: bool,
+    neighbours: BTreeMap<IpAddr, Neighbour>,
+    timers: Timers<Timer>,
+    actions: Vec<Action>,
+    counters: Counters,
+}
+
+impl Link {
+    /// PIM on an interface that is down as yet.
+    pub fn new(settings: LinkSettings) -> Link {
+        Link {
+            settings,
+            address: None,
+            secondary: Vec::new(),
+            generation_id: 0,
+            owes_hello: true,
+            neighbours: BTreeMap::new(),
+            timers: Timers::default(),
+            actions: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The interface came up, went down, or its addresses changed.
+    pub fn set_interface(&mut self, now: Time, up: bool, addresses: &[IpNet], random: &mut Random) {
+        let mut own = addresses.iter().map(IpNet::addr).filter(IpAddr::is_ipv4);
+        let address = own.next().filter(|_| up);
+        self.secondary = own.take(ADDRESSES_MAX).collect();
+        if address == self.address {
+            return;
+        }
+        // With the old address, where it can still be sent (§4.3.3).
+        if up {
+            self.goodbye();
+        }
+        self.timers.clear();
+        for (neighbour, _) in std::mem::take(&mut self.neighbours) {
+            self.actions.push(Action::Neighbour(Change::Down(neighbour)));
+        }
+        self.address = address;
+        self.owes_hello = true;
+        if address.is_some() {
+            // §4.7.5.3: anew whenever PIM starts on the interface.
+            self.generation_id = random.bits() as u32;
+            self.timers.set(Timer::Hello, now + random.up_to(self.settings.triggered_hello_delay));
+        }
+    }
+
+    /// Takes leave of the link: a hello with a hold time of 0 (§4.3.3).
+    pub fn goodbye(&mut self) {
+        let Some(source) = self.address else { return };
+        let hello = Hello { hold_time: Some(0), ..self.hello() };
+        self.actions.push(Action::Hello { source, hello });
+    }
+
+    /// Runs the timers that have run out.
+    pub fn timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Hello => {
+                    self.timers.set(Timer::Hello, now + self.settings.hello_period);
+                    self.say_hello();
+                }
+                Timer::TriggeredHello => self.say_hello(),
+                Timer::NeighbourLiveness(neighbour) => self.lose(neighbour),
+            }
+        }
+    }
+
+    /// When to call [`Link::timeout`].
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// A hello was heard (§4.3.2). The source lies on the link.
+    pub fn receive(&mut self, now: Time, source: IpAddr, hello: Hello, random: &mut Random) {
+        if self.address.is_none() {
+            self.counters.drop(DropReason::NotRunning);
+            return;
+        }
+        let hold_time = hello.hold_time.unwrap_or(DEFAULT_HOLD_TIME);
+        if hold_time == 0 {
+            self.counters.receive(MessageKind::PimHello);
+            self.timers.cancel(Timer::NeighbourLiveness(source));
+            self.lose(source);
+            return;
+        }
+        let known = self.neighbours.get(&source);
+        if known.is_none() && self.neighbours.len() >= self.settings.neighbours {
+            self.counters.drop(DropReason::NeighbourLimit);
+            self.actions.push(Action::NeighbourLimit);
+            return;
+        }
+        self.counters.receive(MessageKind::PimHello);
+        let change = match known {
+            None => Some(Change::Up(source)),
+            Some(known) if known.hello.generation_id != hello.generation_id => Some(Change::Restarted(source)),
+            Some(_) => None,
+        };
+        let since = known.map_or(now, |known| known.since);
+        self.neighbours.insert(source, Neighbour { since, hello });
+        if hold_time == HOLD_FOR_EVER {
+            self.timers.cancel(Timer::NeighbourLiveness(source));
+        } else {
+            self.timers.set(Timer::NeighbourLiveness(source), now + Duration::from_secs(hold_time.into()));
+        }
+        if let Some(change) = change {
+            self.actions.push(Action::Neighbour(change));
+            self.owes_hello = true;
+            if !self.timers.is_running(Timer::TriggeredHello) {
+                let delay = random.up_to(self.settings.triggered_hello_delay);
+                if delay.is_zero() {
+                    self.say_hello();
+                } else {
+                    self.timers.set(Timer::TriggeredHello, now + delay);
+                }
+            }
+        }
+    }
+
+    /// To be called before any other message is sent on the link: who does not know this router yet would not listen (§4.3.4).
+    pub fn introduce(&mut self) {
+        if self.owes_hello && self.address.is_some() {
+            self.say_hello();
+        }
+    }
+
+    /// What is to be done since the last call.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// `my_addr(I)`.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The neighbours by address.
+    pub fn neighbours(&self) -> &BTreeMap<IpAddr, Neighbour> {
+        &self.neighbours
+    }
+
+    /// Whether a router is a neighbour.
+    pub fn is_neighbour(&self, address: IpAddr) -> bool {
+        self.neighbours.contains_key(&address)
+    }
+
+    /// When a neighbour's hold time runs out; none if never.
+    pub fn expires(&self, neighbour: IpAddr) -> Option<Time> {
+        self.timers.deadline(Timer::NeighbourLiveness(neighbour))
+    }
+
+    /// Settings in force.
+    pub fn settings(&self) -> &LinkSettings {
+        &self.settings
+    }
+
+    /// Counters of hellos and of what was refused.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The same, to count in.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// Whether everybody on the link, this router included, announces LAN prune delays (§4.3.5).
+    pub fn is_lan_delay_enabled(&self) -> bool {
+        self.settings.lan_prune_delay && self.neighbours.values().all(|n| n.hello.lan_prune_delay.is_some())
+    }
+
+    /// PD(I) (§4.8).
+    pub fn propagation_delay(&self) -> Duration {
+        self.largest(self.settings.propagation_delay, PROPAGATION_DELAY, |delay| delay.propagation_delay)
+    }
+
+    /// OI(I) (§4.8).
+    pub fn override_interval(&self) -> Duration {
+        self.largest(self.settings.override_interval, OVERRIDE_INTERVAL, |delay| delay.override_interval)
+    }
+
+    /// J/P_Override_Interval(I) (§4.8).
+    pub fn jp_override_interval(&self) -> Duration {
+        self.override_interval() + self.propagation_delay()
+    }
+
+    /// `StateRefreshCapable(I)`: all neighbours use the State Refresh option (§4.5.1).
+    pub fn is_state_refresh_capable(&self) -> bool {
+        self.neighbours.values().all(|n| n.hello.state_refresh_interval.is_some())
+    }
+
+    fn largest(&self, own: u16, otherwise: Duration, of: impl Fn(&LanPruneDelay) -> u16) -> Duration {
+        if !self.is_lan_delay_enabled() {
+            return otherwise;
+        }
+        let others = self.neighbours.values().filter_map(|n| n.hello.lan_prune_delay.as_ref().map(&of));
+        Duration::from_millis(others.fold(own, u16::max).into())
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            hold_time: Some(self.settings.hello_hold_time),
+            lan_prune_delay: self.settings.lan_prune_delay.then_some(LanPruneDelay {
+                tracking: false,
+                propagation_delay: self.settings.propagation_delay,
+                override_interval: self.settings.override_interval,
+            }),
+            dr_priority: None,
+            generation_id: Some(self.generation_id),
+            state_refresh_interval: self.settings.state_refresh_interval,
+            addresses: self.secondary.clone(),
+        }
+    }
+
+    fn say_hello(&mut self) {
+        let Some(source) = self.address else { return };
+        self.timers.cancel(Timer::TriggeredHello);
+        self.owes_hello = false;
+        let hello = self.hello();
+        self.counters.send(MessageKind::PimHello);
+        self.actions.push(Action::Hello { source, hello });
+    }
+
+    fn lose(&mut self, neighbour: IpAddr) {
+        if self.neighbours.remove(&neighbour).is_some() {
+            self.actions.push(Action::Neighbour(Change::Down(neighbour)));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Protocol Independent Multicast: what every mode shares, and a folder for each mode.
+//!
+//! [`link`] is PIM on one interface: its hellos and its neighbours. [`dense`] is dense mode (RFC 3973). [`mrib`] looks up where a source
+//! lies. None of them knows a socket or a clock: they take events and hand out what is to be sent and what has changed.
+
+pub mod dense;
+pub mod link;
+pub mod metric;
+pub mod mrib;
+pub mod settings;
+
+use std::net::IpAddr;
+
+use crate::counters::MessageKind;
+use crate::router::InterfaceId;
+use crate::wire::pim::Message;
+
+/// A message to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Out of which interface.
+    pub interface: InterfaceId,
+    /// To whom: all PIM routers, or one neighbour.
+    pub destination: IpAddr,
+    /// What.
+    pub message: Message,
+}
+
+/// Under which name a message is counted.
+pub fn kind(message: &Message) -> MessageKind {
+    match message {
+        Message::Hello(_) => MessageKind::PimHello,
+        Message::JoinPrune(_) => MessageKind::PimJoinPrune,
+        Message::Assert(_) => MessageKind::PimAssert,
+        Message::Graft(_) => MessageKind::PimGraft,
+        Message::GraftAck(_) => MessageKind::PimGraftAck,
+        Message::StateRefresh(_) => MessageKind::PimStateRefresh,
+    }
+}

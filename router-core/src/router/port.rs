@@ -1,0 +1,44 @@
+//! An interface of the router, with the protocols that run on it.
+
+use std::net::IpAddr;
+
+use super::InterfaceState;
+use crate::config::Interface;
+use crate::counters::Counters;
+use crate::membership::{Family, Querier};
+use crate::pim::link::Link;
+
+/// An interface that takes part and exists.
+#[derive(Debug)]
+pub struct Port {
+    /// Its configuration.
+    pub config: Interface,
+    /// What the shell says of it.
+    pub state: InterfaceState,
+    /// IGMP, where it runs.
+    pub igmp: Option<Querier>,
+    /// PIM, where it runs.
+    pub pim: Option<Link>,
+    /// What was refused apart from IGMP and PIM.
+    pub counters: Counters,
+}
+
+impl Port {
+    /// Whether packets of a group neither enter nor leave here (RFC 2365).
+    pub fn is_boundary_for(&self, group: IpAddr) -> bool {
+        self.config.boundary.iter().any(|prefix| prefix.contains(&group))
+    }
+
+    /// Whether an address is on a subnet of the interface.
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        self.state.addresses.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether a member on the interface wants packets of a source to a group.
+    pub fn wants(&self, source: IpAddr, group: IpAddr) -> bool {
+        match Family::of(group) {
+            Family::V4 => self.igmp.as_ref().is_some_and(|igmp| igmp.wants(source, group)),
+            Family::V6 => false,
+        }
+    }
+}
