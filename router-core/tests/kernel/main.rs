@@ -4,6 +4,7 @@ mod control;
 mod links;
 mod malformed;
 mod proxy;
+mod shell;
 mod support;
 
 use std::net::Ipv4Addr;
