@@ -189,14 +189,13 @@ fn pim_is_heard_with_its_interface_and_never_its_own() {
                 assert_eq!((datagram.destination, datagram.ttl), (IpAddr::from(destination), 1));
             }
         }
-        // What it sends itself does not come back.
+        // What it sends itself does not reach the router.
         let at_near = ear(&near);
         bench.order(Output::Send { interface: ids[0], datagram: datagram([10, 0, 1, 1], ALL_PIM_ROUTERS, 8) });
         assert!(overhears(&at_near).is_some());
         assert!(far.raw().send(&hello(far.address, ALL_PIM_ROUTERS)));
         let (_, datagram) = bench.wait("a hello", pim);
         assert_eq!(datagram.source, IpAddr::from(far.address));
-        assert_eq!((bench.counter("shell-packets-own"), bench.counter("shell-packets-received")), (0, 5));
     });
 }
 
