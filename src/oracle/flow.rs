@@ -1,12 +1,14 @@
 //! Where the packets of a stream go in a world: every interface that they leave and reach, with the TTLs that they may have
 //! there, the forwarding entries that carry them, and what stops them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 
 use super::deadlines::querier;
-use super::membership::{Certainty, accepts, runs_igmp, wanted};
+use super::dense::{self, Dense, Rpf};
+use super::membership::{Certainty, accepts, runs_igmp, runs_pim, wanted};
 use super::world::World;
 use crate::topology::plan::{Attachment, Daemon, Interface, Multicast, NodeId, Plan, StaticRoute, WireId, WireKind};
 use crate::topology::steps::Stream;
@@ -18,6 +20,8 @@ pub struct Passage {
     pub ttls: BTreeSet<u8>,
     /// Whether they must be there, or only may.
     pub certainty: Certainty,
+    /// The same once dense mode's asserts and prunes are over, and no prune has run out: where it only flooded, they must not be there.
+    pub settled: Certainty,
     /// The interfaces that they come from: for packets that leave a router, where they reached it; for packets that reach a node, who
     /// sent them into the wire.
     pub via: BTreeSet<Attachment>,
@@ -26,9 +30,10 @@ pub struct Passage {
 /// A forwarding entry that a router's kernel should have, interfaces by their index in the node's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedEntry {
-    /// Where packets must arrive.
-    pub incoming: usize,
-    /// Where copies leave: the threshold that the entry holds (1 where the file sets none) and whether it must be there.
+    /// Where packets must arrive: at one of these (several where costs tie).
+    pub incoming: BTreeSet<usize>,
+    /// Where copies leave: the threshold that the entry holds (1 where the file sets none) and whether it must be there, once asserts and
+    /// prunes are over.
     pub outgoing: BTreeMap<usize, (u8, Certainty)>,
     /// Whether packets must reach the router; else the entry may be absent.
     pub certainty: Certainty,
@@ -60,6 +65,18 @@ pub enum Why {
     NotWanted,
     /// The wire is cut.
     Cut,
+    /// The router's route to the source leads to another interface (one of these).
+    NotRpf(BTreeSet<usize>),
+    /// The router has no route to the source.
+    NoSourceRoute,
+    /// Neither a member nor another PIM router is there.
+    Leaf,
+    /// Another router forwards there: it wins the assert.
+    LosesAssert(Attachment),
+    /// Dense mode floods there, but nobody there asks for them: they are pruned.
+    Pruned,
+    /// Dense mode routes IPv4 alone.
+    Family,
 }
 
 /// Packets that do not go on.
@@ -92,6 +109,8 @@ pub struct Flow {
     pub entries: BTreeMap<NodeId, ExpectedEntry>,
     /// Where they end.
     pub blocked: BTreeSet<Blocked>,
+    /// Where the routers that they may reach in dense mode take them from.
+    pub rpf: BTreeMap<NodeId, Rpf>,
 }
 
 impl Flow {
@@ -99,22 +118,67 @@ impl Flow {
     pub fn of(plan: &Plan, world: &World, stream: &Stream) -> Option<Flow> {
         let origin = Attachment { node: stream.from, interface: stream.interface };
         let source = plan.interface(origin).address_like(stream.group)?;
-        let mut flow = Flow {
-            source,
-            group: stream.group,
-            origin,
-            outbound: BTreeMap::new(),
-            inbound: BTreeMap::new(),
-            receivers: BTreeMap::new(),
-            entries: BTreeMap::new(),
-            blocked: BTreeSet::new(),
-        };
-        let mut walk = Walk { plan, world, flow: &mut flow, leaving: VecDeque::new() };
-        walk.leaving.push_back(Step { at: origin, ttl: stream.ttl, certainty: Certainty::Yes, via: origin });
-        while let Some(step) = walk.leaving.pop_front() {
-            walk.leave(step);
+        let dense = (stream.group.is_ipv4() && dense::is_in(plan))
+            .then(|| Dense::new(plan, world, origin, source, stream.group));
+        let start =
+            Step { at: origin, ttl: stream.ttl, via: origin, sure: Sure::all(Certainty::Yes), settled: Certainty::Yes };
+        // What a router must get by one of several ways is known once all of them are: the first walk believes that each brings what
+        // it should, the others take back what did not come true.
+        let mut believed: Option<Came> = None;
+        let mut walks = 0;
+        loop {
+            let flow = Flow {
+                source,
+                group: stream.group,
+                origin,
+                outbound: BTreeMap::new(),
+                inbound: BTreeMap::new(),
+                receivers: BTreeMap::new(),
+                entries: BTreeMap::new(),
+                blocked: BTreeSet::new(),
+                rpf: BTreeMap::new(),
+            };
+            let mut walk = Walk {
+                plan,
+                world,
+                dense: dense.as_ref(),
+                flow,
+                leaving: VecDeque::from([start]),
+                followed: BTreeMap::new(),
+                believed: believed.as_ref(),
+                came: Came::default(),
+            };
+            while let Some(step) = walk.leaving.pop_front() {
+                walk.leave(step);
+            }
+            let Walk { flow, came, .. } = walk;
+            walks += 1;
+            if dense.is_none() || believed.as_ref() == Some(&came) || walks > plan.nodes.len() + 1 {
+                return Some(flow);
+            }
+            believed = Some(came);
         }
-        Some(flow)
+    }
+
+    /// Adds where another flow of the same stream may go; what must be stays what both must.
+    pub fn permit(&mut self, other: &Flow) {
+        let merge = |mine: &mut BTreeMap<Attachment, Passage>, theirs: &BTreeMap<Attachment, Passage>| {
+            for (at, passage) in theirs {
+                let known = mine.entry(*at).or_insert_with(Passage::none);
+                known.ttls.extend(&passage.ttls);
+                known.via.extend(&passage.via);
+                known.certainty = known.certainty.max(passage.certainty.min(Certainty::Maybe));
+                known.settled = known.settled.max(passage.settled.min(Certainty::Maybe));
+            }
+        };
+        merge(&mut self.outbound, &other.outbound);
+        merge(&mut self.inbound, &other.inbound);
+        for (host, passage) in &other.receivers {
+            let known = self.receivers.entry(*host).or_insert_with(Passage::none);
+            known.ttls.extend(&passage.ttls);
+            known.via.extend(&passage.via);
+            known.certainty = known.certainty.max(passage.certainty.min(Certainty::Maybe));
+        }
     }
 
     /// Hosts that must receive, with the TTLs that they may see.
@@ -144,18 +208,29 @@ impl Flow {
     }
 
     /// The interfaces on the way to a host in order: out of the sender, into a router, out of it, ..., into the host. Where several lead
-    /// there, the first by the file's order.
+    /// there, the surest, of equals the first by the file's order.
     pub fn way_to(&self, host: NodeId) -> Vec<Attachment> {
+        self.way_by(host, |_, _| 0)
+    }
+
+    /// The same; among equally sure ways the one with the highest rank at each interface, packets leaving by it (true) or reaching it.
+    pub fn way_by(&self, host: NodeId, rank: impl Fn(Attachment, bool) -> u64) -> Vec<Attachment> {
         let Some(mut at) = self.inbound.keys().find(|at| at.node == host).copied() else { return Vec::new() };
         let mut way = vec![at];
         // Each interface at most once in each direction: a loop ends the walk.
         while way.len() <= 2 * (self.inbound.len() + self.outbound.len()) {
             let arriving = way.len() % 2 == 1;
             let passage = if arriving { self.inbound.get(&at) } else { self.outbound.get(&at) };
-            let Some(&before) = passage.and_then(|p| p.via.first()) else { break };
             if !arriving && at == self.origin {
                 break;
             }
+            let sources = if arriving { &self.outbound } else { &self.inbound };
+            let key = |before: &&Attachment| {
+                let known = sources.get(before);
+                let settled = known.map_or(Certainty::No, |p| p.settled);
+                (settled > Certainty::No, rank(**before, arriving), settled, Reverse(**before))
+            };
+            let Some(&before) = passage.and_then(|p| p.via.iter().max_by_key(key)) else { break };
             way.push(before);
             at = before;
         }
@@ -164,48 +239,87 @@ impl Flow {
     }
 }
 
+impl Passage {
+    fn none() -> Passage {
+        Passage { ttls: BTreeSet::new(), certainty: Certainty::No, settled: Certainty::No, via: BTreeSet::new() }
+    }
+}
+
+/// How sure it is that packets pass, and that they would if whoever is behind were to ask for them there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sure {
+    is: Certainty,
+    would_be: Certainty,
+}
+
+impl Sure {
+    fn all(certainty: Certainty) -> Sure {
+        Sure { is: certainty, would_be: certainty }
+    }
+
+    fn or(self, other: Sure) -> Sure {
+        Sure { is: self.is.max(other.is), would_be: self.would_be.max(other.would_be) }
+    }
+
+    fn at_most(self, certainty: Certainty) -> Sure {
+        Sure { is: self.is.min(certainty), would_be: self.would_be.min(certainty) }
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Step {
     at: Attachment,
     ttl: u8,
-    certainty: Certainty,
     via: Attachment,
+    sure: Sure,
+    settled: Certainty,
+}
+
+/// What surely came where alternatives meet, as far as it is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Came {
+    /// By router and interface: the TTLs.
+    routers: BTreeMap<Attachment, BTreeSet<u8>>,
+    /// By wire: which of its possible forwarders have them.
+    forwarders: BTreeMap<WireId, BTreeSet<Attachment>>,
 }
 
 struct Walk<'a> {
     plan: &'a Plan,
     world: &'a World,
-    flow: &'a mut Flow,
+    dense: Option<&'a Dense<'a>>,
+    flow: Flow,
     leaving: VecDeque<Step>,
-}
-
-/// Adds a passage; whether that changed what follows from it.
-fn add(
-    passages: &mut BTreeMap<Attachment, Passage>,
-    at: Attachment,
-    ttl: u8,
-    certainty: Certainty,
-    via: Attachment,
-) -> bool {
-    let passage = passages.entry(at).or_insert_with(|| Passage {
-        ttls: BTreeSet::new(),
-        certainty: Certainty::No,
-        via: BTreeSet::new(),
-    });
-    let new_ttl = passage.ttls.insert(ttl);
-    let surer = certainty > passage.certainty;
-    passage.certainty = passage.certainty.max(certainty);
-    let new_way = passage.via.insert(via);
-    new_ttl || surer || new_way
+    /// By interface, direction (true: leaving), TTL and where they come from: what has been followed.
+    followed: BTreeMap<(Attachment, bool, u8, Attachment), (Sure, Certainty)>,
+    believed: Option<&'a Came>,
+    came: Came,
 }
 
 impl Walk<'_> {
+    /// Adds packets that leave (true) or reach an interface; whether that changed what follows from it.
+    fn add(&mut self, leaving: bool, step: &Step) -> bool {
+        let passages = if leaving { &mut self.flow.outbound } else { &mut self.flow.inbound };
+        let passage = passages.entry(step.at).or_insert_with(Passage::none);
+        passage.ttls.insert(step.ttl);
+        passage.via.insert(step.via);
+        passage.certainty = passage.certainty.max(step.sure.is);
+        passage.settled = passage.settled.max(step.settled);
+        let none = (Sure::all(Certainty::No), Certainty::No);
+        let known = self.followed.entry((step.at, leaving, step.ttl, step.via)).or_insert(none);
+        let most = (known.0.or(step.sure), known.1.max(step.settled));
+        let is_news = most != *known;
+        *known = most;
+        is_news
+    }
+
     /// Packets leave a node into a wire.
     fn leave(&mut self, step: Step) {
-        let Step { at, ttl, certainty, via } = step;
+        let at = step.at;
         let cut = self.world.is_broken(self.plan, at);
         // Whether a tap still sees a frame that the cut then takes depends on the kind of cut.
-        let seen = if cut { Certainty::Maybe } else { certainty };
-        if !add(&mut self.flow.outbound, at, ttl, seen, via) {
+        let seen = if cut { Step { sure: step.sure.at_most(Certainty::Maybe), ..step } } else { step };
+        if !self.add(true, &seen) {
             return;
         }
         if cut {
@@ -217,9 +331,11 @@ impl Walk<'_> {
             if end == at || !self.world.carries(self.plan, at, end) {
                 continue;
             }
-            let port = self.port(wire, end).min(certainty);
-            if port > Certainty::No && add(&mut self.flow.inbound, end, ttl, port, at) {
-                self.arrive(end, ttl, port, at);
+            let port = self.port(wire, end);
+            let there =
+                Step { at: end, via: at, sure: step.sure.at_most(port), settled: step.settled.min(port), ..step };
+            if there.sure.is > Certainty::No && self.add(false, &there) {
+                self.arrive(&there);
             }
         }
     }
@@ -236,30 +352,26 @@ impl Walk<'_> {
             return if accepts(filter, self.flow.source) { Certainty::Yes } else { Certainty::Maybe };
         }
         if self.plan.node(end.node).is_router() {
-            // A bridge knows a router by its queries, and only the elected one sends them.
-            return if querier(self.plan, self.world, self.plan.interface(end).wire) == Some(end.node) {
-                Certainty::Yes
-            } else {
-                Certainty::Maybe
-            };
+            // A bridge knows a router by its hellos and by its queries, and only the elected one sends these.
+            let speaks_pim = runs_pim(self.plan, self.world, end) == Certainty::Yes;
+            let queries = querier(self.plan, self.world, self.plan.interface(end).wire) == Some(end.node);
+            return if speaks_pim || queries { Certainty::Yes } else { Certainty::Maybe };
         }
         // Without a querier a snooping bridge floods (RFC 4541 §2.1.1 leaves it open).
         if queried { Certainty::No } else { Certainty::Maybe }
     }
 
     /// Packets reach a node.
-    fn arrive(&mut self, at: Attachment, ttl: u8, certainty: Certainty, from: Attachment) {
-        if self.plan.node(at.node).is_router() {
-            self.forward(at, ttl, certainty);
-        } else if self.world.filter(at.node, self.flow.group).is_some_and(|f| accepts(f, self.flow.source)) {
-            let passage = self.flow.receivers.entry(at.node).or_insert_with(|| Passage {
-                ttls: BTreeSet::new(),
-                certainty: Certainty::No,
-                via: BTreeSet::new(),
-            });
-            passage.ttls.insert(ttl);
-            passage.certainty = passage.certainty.max(certainty);
-            passage.via.insert(from);
+    fn arrive(&mut self, step: &Step) {
+        let node = step.at.node;
+        if self.plan.node(node).is_router() {
+            self.forward(step);
+        } else if self.world.filter(node, self.flow.group).is_some_and(|f| accepts(f, self.flow.source)) {
+            let passage = self.flow.receivers.entry(node).or_insert_with(Passage::none);
+            passage.ttls.insert(step.ttl);
+            passage.certainty = passage.certainty.max(step.sure.is);
+            passage.settled = passage.settled.max(step.settled);
+            passage.via.insert(step.via);
         }
     }
 
@@ -268,22 +380,25 @@ impl Walk<'_> {
     }
 
     /// Packets reach a router.
-    fn forward(&mut self, at: Attachment, ttl: u8, certainty: Certainty) {
+    fn forward(&mut self, step: &Step) {
+        let at = step.at;
         if self.world.is_dead(at.node) {
             return self.block(at, None, Why::Dead);
+        }
+        let multicast = self.plan.node(at.node).router().map_or(Multicast::None, |router| router.multicast);
+        if multicast == Multicast::PimDm {
+            return self.forward_dense(step);
         }
         let wishes = match self.wishes(at) {
             Ok(wishes) => wishes,
             Err(why) => return self.block(at, None, why),
         };
         // What a stopped daemon would have to change stays as it is.
-        let certainty = if self.world.is_stopped(at.node) { certainty.min(Certainty::Maybe) } else { certainty };
+        let certainty = self.unless_stopped(at.node, step.sure.is);
         let mut outgoing = BTreeMap::new();
         for (interface, wish) in wishes {
             let out = Attachment { node: at.node, interface };
             let settings = self.plan.interface(out);
-            // The kernel takes 0 for 'never': an entry holds at least 1, which also keeps a TTL from becoming 0.
-            let threshold = settings.ttl_threshold.max(1);
             if interface == at.interface {
                 continue;
             }
@@ -293,24 +408,116 @@ impl Walk<'_> {
                 self.block(at, Some(interface), Why::Boundary);
             } else {
                 let wish = wish.min(certainty);
-                outgoing.insert(interface, (threshold, wish));
-                if ttl > threshold {
-                    self.leaving.push_back(Step { at: out, ttl: ttl - 1, certainty: wish, via: at });
-                } else if ttl <= 1 {
-                    self.block(at, Some(interface), Why::TtlSpent);
-                } else {
-                    self.block(at, Some(interface), Why::Threshold { ttl, threshold });
-                }
+                outgoing.insert(interface, (threshold_of(settings), wish));
+                self.pass(step, out, Sure::all(wish), wish.min(step.settled));
             }
         }
-        let entry = self.flow.entries.entry(at.node).or_insert(ExpectedEntry {
-            incoming: at.interface,
+        let incoming = BTreeSet::from([at.interface]);
+        let known = self.flow.entries.get(&at.node).map_or(Certainty::No, |entry| entry.certainty);
+        let certainty = certainty.max(known);
+        self.flow.entries.insert(at.node, ExpectedEntry { incoming, outgoing, certainty });
+    }
+
+    /// A copy leaves by an interface, if its TTL lets it.
+    fn pass(&mut self, step: &Step, out: Attachment, sure: Sure, settled: Certainty) {
+        let threshold = threshold_of(self.plan.interface(out));
+        if step.ttl > threshold {
+            self.leaving.push_back(Step { at: out, ttl: step.ttl - 1, via: step.at, sure, settled });
+        } else if step.ttl <= 1 {
+            self.block(step.at, Some(out.interface), Why::TtlSpent);
+        } else {
+            self.block(step.at, Some(out.interface), Why::Threshold { ttl: step.ttl, threshold });
+        }
+    }
+
+    fn unless_stopped(&self, node: NodeId, certainty: Certainty) -> Certainty {
+        if self.world.is_stopped(node) { certainty.min(Certainty::Maybe) } else { certainty }
+    }
+
+    /// Packets reach a router in dense mode.
+    fn forward_dense(&mut self, step: &Step) {
+        let at = step.at;
+        let Some(dense) = self.dense else { return self.block(at, None, Why::Family) };
+        let Some(rpf) = dense.rpf(at.node) else { return self.block(at, None, Why::NoSourceRoute) };
+        self.flow.rpf.entry(at.node).or_insert_with(|| rpf.clone());
+        if !rpf.interfaces.contains(&at.interface) {
+            return self.block(at, None, Why::NotRpf(rpf.interfaces.clone()));
+        }
+        if self.plan.interface(at).is_boundary_for(self.flow.group) {
+            return self.block(at, None, Why::Boundary);
+        }
+        let surely_here = step.sure.would_be == Certainty::Yes;
+        if surely_here {
+            self.came.routers.entry(at).or_default().insert(step.ttl);
+        }
+        let is_sound = self.unless_stopped(at.node, Certainty::Yes) == Certainty::Yes
+            && self.plan.node(at.node).router().is_some_and(|router| router.daemon == Daemon::RouterCore);
+        let ways: Vec<Attachment> =
+            rpf.interfaces.iter().map(|interface| Attachment { node: at.node, interface: *interface }).collect();
+        let mut asked_for = Certainty::No;
+        for interface in (0..self.plan.node(at.node).interfaces.len()).filter(|n| *n != at.interface) {
+            let out = Attachment { node: at.node, interface };
+            let settings = self.plan.interface(out);
+            if settings.is_boundary_for(self.flow.group) {
+                self.block(at, Some(interface), Why::Boundary);
+                continue;
+            }
+            let what = dense.outgoing(out);
+            if !what.may_flood {
+                self.block(at, Some(interface), Why::Leaf);
+                continue;
+            }
+            if what.settled.may_be == Certainty::No {
+                let winner = dense.forwarders(settings.wire).first().copied();
+                let why = winner.filter(|winner| *winner != out).map_or(Why::Pruned, Why::LosesAssert);
+                self.block(at, Some(interface), why);
+            }
+            // By whichever way they come, they pass.
+            let threshold = threshold_of(settings);
+            let by = |way: &Attachment| match self.believed {
+                Some(came) => came.routers.get(way).is_some_and(|ttls| ttls.iter().all(|ttl| *ttl > threshold)),
+                None => *way != at || step.ttl > threshold,
+            };
+            let surely = is_sound && surely_here && ways.iter().all(by);
+            let would = surely && what.settled.may_be == Certainty::Yes;
+            if would && what.is_one_of {
+                self.came.forwarders.entry(settings.wire).or_default().insert(out);
+            }
+            let all_of_them = !what.is_one_of
+                || self.believed.is_none_or(|came| {
+                    let have = came.forwarders.get(&settings.wire);
+                    dense.forwarders(settings.wire).iter().all(|end| have.is_some_and(|have| have.contains(end)))
+                });
+            let yes_if = |yes: bool| if yes { Certainty::Yes } else { Certainty::Maybe };
+            let sure = Sure {
+                is: yes_if(surely && what.settled.is == Certainty::Yes),
+                would_be: yes_if(would && all_of_them),
+            };
+            let settled = if sure.is == Certainty::Yes {
+                Certainty::Yes
+            } else {
+                what.settled.may_be.min(step.settled).min(Certainty::Maybe)
+            };
+            let entry = self.entry(at.node, &rpf.interfaces);
+            let held = what.settled.is.min(if is_sound { Certainty::Yes } else { Certainty::Maybe });
+            let held = if what.settled.may_be > Certainty::No { held.max(Certainty::Maybe) } else { Certainty::No };
+            if held > Certainty::No {
+                let known = entry.outgoing.entry(interface).or_insert((threshold, held));
+                known.1 = known.1.max(held);
+            }
+            asked_for = asked_for.max(sure.is.min(settled));
+            self.pass(step, out, sure, settled);
+        }
+        let entry = self.entry(at.node, &rpf.interfaces);
+        entry.certainty = entry.certainty.max(asked_for);
+    }
+
+    fn entry(&mut self, router: NodeId, incoming: &BTreeSet<usize>) -> &mut ExpectedEntry {
+        self.flow.entries.entry(router).or_insert_with(|| ExpectedEntry {
+            incoming: incoming.clone(),
             outgoing: BTreeMap::new(),
             certainty: Certainty::No,
-        });
-        entry.incoming = at.interface;
-        entry.outgoing = outgoing;
-        entry.certainty = entry.certainty.max(certainty);
+        })
     }
 
     /// By which interfaces a router wants to send what reaches it at one.
@@ -357,6 +564,11 @@ impl Walk<'_> {
     }
 }
 
+/// The threshold in a kernel's entry: it takes 0 for 'never', so that an entry holds at least 1, which also keeps a TTL from becoming 0.
+fn threshold_of(interface: &Interface) -> u8 {
+    interface.ttl_threshold.max(1)
+}
+
 /// The route that holds for packets: the longest source prefix, then the longest group prefix, then the first in the file.
 fn longest_match(routes: &[StaticRoute], source: IpAddr, group: IpAddr) -> Option<&StaticRoute> {
     let length =
@@ -385,9 +597,17 @@ impl fmt::Display for Why {
             Why::TtlSpent => f.write_str("their TTL is spent"),
             Why::NotWanted => f.write_str("nobody there has joined, and no static route leads there"),
             Why::Cut => f.write_str("the wire is cut"),
+            Why::NotRpf(_) => f.write_str("its route to the source leads to another interface"),
+            Why::NoSourceRoute => f.write_str("it has no route to the source"),
+            Why::Leaf => f.write_str("neither a member nor another PIM router is there"),
+            Why::LosesAssert(_) => f.write_str("another router has the better route to the source and wins the assert"),
+            Why::Pruned => f.write_str("nobody there asks for it, so that it is pruned"),
+            Why::Family => f.write_str("dense mode routes IPv4 alone"),
         }
     }
 }
 
+#[cfg(test)]
+mod dense_tests;
 #[cfg(test)]
 mod tests;

@@ -59,6 +59,21 @@ pub(super) fn runs_igmp(plan: &Plan, world: &World, at: Attachment) -> Certainty
     }
 }
 
+/// Whether a router speaks PIM at an interface.
+pub(super) fn runs_pim(plan: &Plan, world: &World, at: Attachment) -> Certainty {
+    let Some(router) = plan.node(at.node).router() else { return Certainty::No };
+    if world.is_dead(at.node) || plan.pim_at(at).is_none() || plan.interface(at).ipv4().is_none() {
+        return Certainty::No;
+    }
+    match router.daemon {
+        // Until its neighbours have waited for its hold time, a stopped one still counts.
+        Daemon::RouterCore if world.is_stopped(at.node) => Certainty::Maybe,
+        Daemon::RouterCore => Certainty::Yes,
+        Daemon::Smcroute => Certainty::No,
+        Daemon::Exec(_) => Certainty::Maybe,
+    }
+}
+
 /// The IGMP version that a router speaks at an interface.
 pub(super) fn version_at(plan: &Plan, at: Attachment) -> u8 {
     plan.igmp_at(at).and_then(|igmp| igmp.version).unwrap_or(3)

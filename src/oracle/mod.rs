@@ -10,6 +10,7 @@
 //! [`Certainty::Maybe`]: nothing may be demanded there, and nothing is wrong there.
 
 mod deadlines;
+mod dense;
 mod flow;
 mod membership;
 mod paths;
@@ -19,7 +20,8 @@ mod world;
 pub(crate) mod testing;
 
 pub use deadlines::{Deadlines, SLACK, querier};
+pub use dense::Rpf;
 pub use flow::{Blocked, ExpectedEntry, Flow, Passage, Why};
 pub use membership::{Certainty, accepts, is_nothing, wanted};
-pub use paths::{Hop, Paths};
+pub use paths::{Distances, Hop, Paths};
 pub use world::World;

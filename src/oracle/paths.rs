@@ -132,6 +132,72 @@ impl Paths {
     }
 }
 
+/// What every node has to pay to a wire's prefix, by Bellman and Ford's algorithm: for one destination, cheaper than [`Paths`].
+#[derive(Clone, Debug)]
+pub struct Distances {
+    to: WireId,
+    costs: Vec<u64>,
+    passes: Vec<bool>,
+}
+
+impl Distances {
+    /// Computes them. Time grows with the wires' ends, squared on each wire, times the longest path.
+    pub fn to_wire(plan: &Plan, world: &World, to: WireId) -> Distances {
+        let passes: Vec<bool> =
+            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast == Unicast::Static)).collect();
+        let mut costs = vec![NEVER; plan.nodes.len()];
+        for end in plan.wire(to).ends.iter().filter(|end| !world.is_broken(plan, **end)) {
+            costs[end.node.0] = 0;
+        }
+        let mut distances = Distances { to, costs, passes };
+        loop {
+            let mut moved = false;
+            for wire in &plan.wires {
+                let whole = |end: &&Attachment| !world.is_broken(plan, **end);
+                for near in wire.ends.iter().filter(whole) {
+                    let Some(cost) = distances.onward(plan, *near) else { continue };
+                    for far in wire.ends.iter().filter(whole).filter(|far| far.node != near.node) {
+                        let known = &mut distances.costs[far.node.0];
+                        moved |= cost < *known;
+                        *known = cost.min(*known);
+                    }
+                }
+            }
+            if !moved {
+                return distances;
+            }
+        }
+    }
+
+    /// What a neighbour on `near`'s wire pays by way of `near`; none if it leads nowhere.
+    fn onward(&self, plan: &Plan, near: Attachment) -> Option<u64> {
+        let own = self.of(near.node).filter(|_| self.passes[near.node.0])?;
+        let last = if own == 0 { u64::from(plan.wire(self.to).cost) } else { 0 };
+        Some(own + last + u64::from(plan.wire(plan.interface(near).wire).cost))
+    }
+
+    /// A node's cost, the wire itself included; 0 if it is its own, none if it cannot be reached.
+    pub fn of(&self, node: NodeId) -> Option<u64> {
+        Some(self.costs[node.0]).filter(|cost| *cost != NEVER)
+    }
+
+    /// The far ends of a node's first steps on its shortest paths to the wire: all alternatives, each with the node's own end.
+    pub fn next_hops(&self, plan: &Plan, world: &World, node: NodeId) -> BTreeSet<Hop> {
+        let mut hops = BTreeSet::new();
+        let Some(cost) = self.of(node).filter(|cost| *cost > 0) else { return hops };
+        for interface in 0..plan.node(node).interfaces.len() {
+            let out = Attachment { node, interface };
+            for &into in &plan.wire(plan.interface(out).wire).ends {
+                let there = into.node != node && world.carries(plan, out, into);
+                if there && self.onward(plan, into) == Some(cost) {
+                    hops.insert(Hop { out, into });
+                }
+            }
+        }
+        hops
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

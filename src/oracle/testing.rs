@@ -135,6 +135,13 @@ impl Net {
         router.upstream = Some(upstream);
     }
 
+    /// A router in PIM dense mode.
+    pub fn pim(&mut self, name: &str) -> NodeId {
+        let router = self.router(name);
+        self.router_mut(router).multicast = Multicast::PimDm;
+        router
+    }
+
     pub fn timers(&mut self, scale: f64) {
         self.plan.timers = scale;
     }

@@ -10,7 +10,7 @@ use crate::topology::steps::{Cut, CutKind, SourceFilter};
 /// Who joined what, what is cut, who is dead.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
-    joined: BTreeMap<(NodeId, IpAddr), SourceFilter>,
+    joined: BTreeMap<(IpAddr, NodeId), SourceFilter>,
     cuts: Vec<Cut>,
     dead: BTreeSet<NodeId>,
     stopped: BTreeSet<NodeId>,
@@ -25,15 +25,15 @@ impl World {
     /// A host joins, or replaces its filter; a filter that takes no source leaves.
     pub fn join(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) {
         if is_nothing(filter) {
-            self.joined.remove(&(host, group));
+            self.joined.remove(&(group, host));
         } else {
-            self.joined.insert((host, group), filter.clone());
+            self.joined.insert((group, host), filter.clone());
         }
     }
 
     /// A host leaves.
     pub fn leave(&mut self, host: NodeId, group: IpAddr) {
-        self.joined.remove(&(host, group));
+        self.joined.remove(&(group, host));
     }
 
     /// A wire or an end of it fails.
@@ -72,17 +72,46 @@ impl World {
 
     /// A host's filter for a group, if it is a member.
     pub fn filter(&self, host: NodeId, group: IpAddr) -> Option<&SourceFilter> {
-        self.joined.get(&(host, group))
+        self.joined.get(&(group, host))
     }
 
     /// All hosts that have joined a group.
     pub fn members(&self, group: IpAddr) -> impl Iterator<Item = NodeId> + '_ {
-        self.joined.keys().filter(move |(_, g)| *g == group).map(|(host, _)| *host)
+        self.of_group(group).map(|(host, _)| host)
     }
 
-    /// All groups that a host has joined.
-    pub fn groups(&self, host: NodeId) -> impl Iterator<Item = IpAddr> + '_ {
-        self.joined.keys().filter(move |(h, _)| *h == host).map(|(_, group)| *group)
+    fn of_group(&self, group: IpAddr) -> impl Iterator<Item = (NodeId, &SourceFilter)> + '_ {
+        let (first, last) = ((group, NodeId(0)), (group, NodeId(usize::MAX)));
+        self.joined.range(first..=last).map(|((_, host), filter)| (*host, filter))
+    }
+
+    /// The same with the members of one group alone: all that matters to its streams.
+    #[must_use]
+    pub fn only(&self, group: IpAddr) -> World {
+        let joined = self.of_group(group).map(|(host, filter)| ((group, host), filter.clone())).collect();
+        World { joined, cuts: self.cuts.clone(), dead: self.dead.clone(), stopped: self.stopped.clone() }
+    }
+
+    /// Whether it is the same to the streams of a group.
+    pub fn is_alike(&self, other: &World, group: IpAddr) -> bool {
+        self.cuts == other.cuts
+            && self.dead == other.dead
+            && self.stopped == other.stopped
+            && self.of_group(group).eq(other.of_group(group))
+    }
+
+    /// The world as unicast routing sees it: a silent cut that is never noticed moves no route, and a dead multicast daemon none
+    /// either.
+    #[must_use]
+    pub fn unicast(&self) -> World {
+        let noticed = |cut: &&Cut| cut.how != CutKind::Silent || cut.detected_after.is_some();
+        World { cuts: self.cuts.iter().filter(noticed).cloned().collect(), ..World::default() }
+    }
+
+    /// These faults with the members of another world.
+    #[must_use]
+    pub fn with_members_of(&self, other: &World) -> World {
+        World { joined: other.joined.clone(), ..self.clone() }
     }
 
     /// Whether a router's daemon is dead.

@@ -23,7 +23,10 @@ fn a_chain_delivers_to_the_member_alone() {
     assert_eq!(after.hops(ids["h1"]), BTreeSet::from([2]));
     assert_eq!(after.reaches(ids["h2"]), Certainty::No);
     let entry = &after.entries[&ids["r2"]];
-    assert_eq!((entry.incoming, entry.outgoing.clone()), (0, BTreeMap::from([(1, (1, Certainty::Yes))])));
+    assert_eq!(
+        (entry.incoming.clone(), entry.outgoing.clone()),
+        (BTreeSet::from([0]), BTreeMap::from([(1, (1, Certainty::Yes))]))
+    );
     let way: Vec<String> = after.way_to(ids["h1"]).into_iter().map(|at| plan.name_of(at)).collect();
     assert_eq!(way, ["src.eth0", "r1.eth0", "r1.eth1", "r2.eth0", "r2.eth1", "h1.eth0"]);
 }

@@ -193,7 +193,8 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
     judgement.figures.push(Figure::new("entries", Value::Count(entries_seen)));
     if let Some(wrong) = wrong.filter(|_| !held) {
         let (outgoing, missing) = wrong.outgoing.map_or((None, true), |(n, missing)| (Some(n), missing));
-        let incoming = wrong.incoming.or_else(|| flow.entries.get(&wrong.router).map(|e| e.incoming));
+        let incoming =
+            wrong.incoming.or_else(|| flow.entries.get(&wrong.router).and_then(|e| e.incoming.first().copied()));
         judgement.fail(explain::router(run, &started.stream, wrong.router, incoming, outgoing, missing));
     }
     Ok(judgement)
@@ -217,15 +218,17 @@ fn judge(router: NodeId, own: Option<&Entry>, flow: &Flow) -> Option<Wrong> {
         let first = outgoing.first().filter(|_| takes);
         return first.map(|(out, _)| Wrong { router, incoming: Some(interface), outgoing: Some((*out, false)) });
     };
+    let expected_in = expected.incoming.first().copied();
     for (interface, (threshold, certainty)) in &expected.outgoing {
         let has = outgoing.iter().any(|(own, ttl)| own == interface && ttl.max(&1) == threshold);
         if *certainty == Certainty::Yes && !has {
-            return Some(Wrong { router, incoming: Some(expected.incoming), outgoing: Some((*interface, true)) });
+            return Some(Wrong { router, incoming: expected_in, outgoing: Some((*interface, true)) });
         }
     }
     if let Some((interface, _)) = outgoing.iter().find(|(interface, _)| !expected.outgoing.contains_key(interface)) {
         return Some(Wrong { router, incoming: own.and_then(|e| e.incoming), outgoing: Some((*interface, false)) });
     }
-    let wrong_incoming = own.is_some_and(|e| !e.outgoing.is_empty() && e.incoming != Some(expected.incoming));
-    wrong_incoming.then_some(Wrong { router, incoming: Some(expected.incoming), outgoing: None })
+    let wrong_incoming =
+        own.is_some_and(|e| !e.outgoing.is_empty() && e.incoming.is_none_or(|own| !expected.incoming.contains(&own)));
+    wrong_incoming.then_some(Wrong { router, incoming: expected_in, outgoing: None })
 }
