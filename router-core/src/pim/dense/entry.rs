@@ -105,6 +105,8 @@ pub enum Timer {
     Assert(EntryKey, InterfaceId),
     /// The end of an entry that nothing uses; the RFC leaves it open.
     Idle(EntryKey),
+    /// How long the kernel keeps an entry that forwards nowhere, given for data by another interface than the RPF interface.
+    Swallow(EntryKey),
 }
 
 impl Timer {

@@ -15,6 +15,7 @@ pub mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Sent;
 use super::link::Change;
@@ -33,6 +34,11 @@ use crate::timers::Timers;
 use crate::wire::pim::{ALL_PIM_ROUTERS, Assert, EncodedSource, GroupSet, JoinPrune, Message};
 use entry::{Entry, InterfaceEntry, Timer};
 use macros::Ports;
+
+/// How long the kernel keeps an entry that forwards nowhere after data by another interface than the RPF interface asked for one, and
+/// the next packet on the RPF interface is an event. Without it, the kernel would hold that packet back for 10 s behind the one that
+/// asked; for ever, and it would go unnoticed.
+const SWALLOW: Duration = Duration::from_secs(1);
 
 /// What the machines may look at while something happens.
 pub struct Context<'a> {
@@ -127,7 +133,7 @@ impl Dense {
                 Timer::GraftRetry(key) => self.upstream(context, key, upstream::Event::GraftRetryTimerExpires),
                 Timer::Override(key) => self.upstream(context, key, upstream::Event::OverrideTimerExpires),
                 // The next data packet is to be heard of: it makes the next prune.
-                Timer::PruneLimit(key) => self.forward(context, key, false),
+                Timer::PruneLimit(key) | Timer::Swallow(key) => self.forward(context, key, false),
                 Timer::SourceActive(key) => {
                     self.origination(context, key, origination::Event::SourceActiveTimerExpires);
                 }
@@ -159,12 +165,14 @@ impl Dense {
         }
         self.use_again(context, key);
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.data_seen = true;
         if entry.rpf_interface() != Some(arrival) {
             self.actions.push(Action::Drop(Some(arrival), DropReason::WrongInterface));
+            self.timers.set(Timer::Swallow(key), context.now + SWALLOW);
             self.data_downstream(context, arrival, key);
+            self.forward(context, key, true);
             return;
         }
-        entry.data_seen = true;
         let (direct, olist_is_null) = (entry.directly_connected, entry.olist_is_null);
         if direct && self.settings.state_refresh {
             self.origination(context, key, origination::Event::DataOfDirectSource);
@@ -371,6 +379,7 @@ impl Dense {
             }
         }
         self.timers.cancel(Timer::Idle(key));
+        self.timers.cancel(Timer::Swallow(key));
         if entry.installed.is_some() {
             self.actions.push(Action::Remove(key));
         }
@@ -383,7 +392,7 @@ impl Dense {
     /// Gives the kernel the entry that §4.2 asks for. Where the next packet on the RPF interface is an event of the upstream machine, the
     /// kernel is given none, so that it tells.
     fn forward(&mut self, context: &Context<'_>, key: EntryKey, asked: bool) {
-        let limited = self.timers.is_running(Timer::PruneLimit(key));
+        let limited = self.timers.is_running(Timer::PruneLimit(key)) || self.timers.is_running(Timer::Swallow(key));
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let wanted = entry.rpf_interface().filter(|_| entry.data_seen).and_then(|incoming| {
             if entry.olist_is_null && !entry.directly_connected && !limited {
@@ -518,7 +527,7 @@ impl Dense {
         };
         let (pending, prune) = (Timer::PrunePending(key, interface), Timer::Prune(key, interface));
         let many = link.neighbours().len() > 1;
-        let largest = std::time::Duration::from_secs(state.prune_hold_time.into());
+        let largest = Duration::from_secs(state.prune_hold_time.into());
         match action {
             Action::SetPrunePending if many => self.timers.set(pending, context.now + link.jp_override_interval()),
             // With nobody else there who could object, the time is up at once (§4.4.2.1).
@@ -537,7 +546,7 @@ impl Dense {
                 self.timers.cancel(prune);
             }
             Action::ExtendPrune => {
-                let deadline = context.now + std::time::Duration::from_secs(hold_time.into());
+                let deadline = context.now + Duration::from_secs(hold_time.into());
                 if self.timers.deadline(prune).is_some_and(|old| old < deadline) {
                     self.timers.set(prune, deadline);
                 }
