@@ -304,3 +304,133 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Pim;
+    use crate::time::Span;
+
+    const OWN: [u8; 4] = [10, 0, 0, 1];
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    fn link(limit: usize) -> (Link, Random) {
+        let pim = Pim { triggered_hello_delay: Some(Span(Duration::from_secs(1))), ..Pim::default() };
+        let (mut link, mut random) = (Link::new(LinkSettings::new(&pim, limit)), Random::new(7));
+        link.set_interface(at(0), true, &["10.0.0.1/24".parse().unwrap()], &mut random);
+        (link, random)
+    }
+
+    fn hello(generation_id: u32, hold_time: u16) -> Hello {
+        let lan_prune_delay = Some(LanPruneDelay { tracking: false, propagation_delay: 700, override_interval: 900 });
+        Hello {
+            hold_time: Some(hold_time),
+            generation_id: Some(generation_id),
+            lan_prune_delay,
+            state_refresh_interval: Some(60),
+            ..Hello::default()
+        }
+    }
+
+    fn hellos(actions: &[Action]) -> usize {
+        actions.iter().filter(|action| matches!(action, Action::Hello { .. })).count()
+    }
+
+    #[test]
+    fn the_first_hello_comes_within_the_triggered_delay_then_one_a_period() {
+        let (mut link, _) = link(8);
+        let first = link.next_timeout().unwrap();
+        assert!(first <= at(1000));
+        link.timeout(first);
+        let [Action::Hello { source, hello }] = &link.take_actions()[..] else { panic!() };
+        assert_eq!((*source, hello.hold_time), (OWN.into(), Some(105)));
+        assert_eq!(link.next_timeout(), Some(first + Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_new_and_a_restarted_neighbour_are_answered_and_the_period_stays() {
+        let (mut link, mut random) = link(8);
+        link.timeout(at(1000));
+        link.take_actions();
+        let period = link.next_timeout().unwrap();
+        let other: IpAddr = [10, 0, 0, 2].into();
+        for (generation_id, change) in [(1, Change::Up(other)), (2, Change::Restarted(other))] {
+            link.receive(at(2000), other, hello(generation_id, 105), &mut random);
+            assert_eq!(link.take_actions(), [Action::Neighbour(change)]);
+            let answer = link.next_timeout().unwrap();
+            assert!(answer <= at(3000));
+            link.timeout(answer);
+            assert_eq!(hellos(&link.take_actions()), 1);
+            assert_eq!(link.next_timeout(), Some(period), "HT is left alone");
+        }
+        link.receive(at(4000), other, hello(2, 105), &mut random);
+        assert!(link.take_actions().is_empty());
+    }
+
+    #[test]
+    fn a_message_to_a_new_neighbour_goes_after_a_hello() {
+        let (mut link, mut random) = link(8);
+        link.receive(at(10), [10, 0, 0, 2].into(), hello(1, 105), &mut random);
+        link.take_actions();
+        link.introduce();
+        assert_eq!(hellos(&link.take_actions()), 1);
+        link.introduce();
+        assert!(link.take_actions().is_empty());
+    }
+
+    #[test]
+    fn neighbours_go_by_their_hold_time_by_goodbye_and_with_the_link() {
+        let (mut link, mut random) = link(8);
+        let neighbour = |last: u8| IpAddr::from([10, 0, 0, last]);
+        link.receive(at(0), neighbour(2), hello(1, 2), &mut random);
+        link.receive(at(0), neighbour(3), hello(1, HOLD_FOR_EVER), &mut random);
+        link.receive(at(0), neighbour(4), hello(1, 105), &mut random);
+        link.take_actions();
+        link.timeout(at(2000));
+        assert!(link.take_actions().contains(&Action::Neighbour(Change::Down(neighbour(2)))));
+        link.receive(at(2000), neighbour(4), hello(1, 0), &mut random);
+        assert_eq!(link.take_actions(), [Action::Neighbour(Change::Down(neighbour(4)))]);
+        link.timeout(at(10_000_000));
+        assert!(link.is_neighbour(neighbour(3)), "0xffff never runs out");
+        link.take_actions();
+        link.set_interface(at(10_000_000), false, &[], &mut random);
+        assert_eq!(link.take_actions(), [Action::Neighbour(Change::Down(neighbour(3)))]);
+        assert_eq!(link.next_timeout(), None);
+    }
+
+    #[test]
+    fn a_changed_address_takes_leave_with_the_old_one() {
+        let (mut link, mut random) = link(8);
+        let before = link.hello().generation_id;
+        link.set_interface(at(5), true, &["10.0.0.9/24".parse().unwrap()], &mut random);
+        let [Action::Hello { source, hello }] = &link.take_actions()[..] else { panic!() };
+        assert_eq!((*source, hello.hold_time), (OWN.into(), Some(0)));
+        assert_ne!(link.hello().generation_id, before);
+    }
+
+    #[test]
+    fn intervals_are_the_largest_if_all_announce_them_and_the_defaults_else() {
+        let (mut link, mut random) = link(8);
+        link.receive(at(0), [10, 0, 0, 2].into(), hello(1, 105), &mut random);
+        assert_eq!(link.propagation_delay(), Duration::from_millis(700));
+        assert_eq!(link.override_interval(), Duration::from_millis(2500));
+        assert!(link.is_state_refresh_capable());
+        let bare = Hello { hold_time: Some(105), ..Hello::default() };
+        link.receive(at(0), [10, 0, 0, 3].into(), bare, &mut random);
+        assert_eq!(link.jp_override_interval(), PROPAGATION_DELAY + OVERRIDE_INTERVAL);
+        assert!(!link.is_state_refresh_capable());
+    }
+
+    #[test]
+    fn no_more_neighbours_are_kept_than_the_limit() {
+        let (mut link, mut random) = link(1);
+        link.receive(at(0), [10, 0, 0, 2].into(), hello(1, 105), &mut random);
+        link.take_actions();
+        link.receive(at(0), [10, 0, 0, 3].into(), hello(1, 105), &mut random);
+        assert_eq!(link.take_actions(), [Action::NeighbourLimit]);
+        assert_eq!(link.neighbours().len(), 1);
+    }
+}

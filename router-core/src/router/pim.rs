@@ -1,12 +1,13 @@
 //! PIM's place in the router: messages in and out, and what dense mode decides.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Datagram, EventKind, InterfaceId, Output, Router};
 use crate::counters::DropReason;
 use crate::pim::dense::{self, Context, Dense};
 use crate::pim::link::{self, Change};
-use crate::pim::{Sent, kind};
+use crate::pim::{Sent, bundle, kind};
 use crate::time::Time;
 use crate::wire::pim::{self as wire, ALL_PIM_ROUTERS, Message};
 
@@ -107,9 +108,30 @@ impl Router {
     pub(super) fn with_dense(&mut self, now: Time, act: impl FnOnce(&mut Dense, &mut Context<'_>)) {
         let Router { dense: Some(dense), ports, rib, random, .. } = self else { return };
         act(dense, &mut Context { now, ports, rib, random });
-        for action in dense.take_actions() {
+        for action in self.bundled() {
             self.act_dense(now, action);
         }
+    }
+
+    /// What dense mode wants done, its messages bundled where one can stand for several.
+    fn bundled(&mut self) -> Vec<dense::Action> {
+        let mut bundled: Vec<dense::Action> = Vec::new();
+        // By neighbour: what may follow is added to the last message alone, so that their order stays.
+        let mut last: BTreeMap<(InterfaceId, IpAddr), usize> = BTreeMap::new();
+        for action in self.dense.as_mut().map(Dense::take_actions).unwrap_or_default() {
+            if let dense::Action::Send(sent) = &action {
+                let place = (sent.interface, sent.destination);
+                let mtu = self.ports.get(&sent.interface).map_or(0, |port| port.state.mtu);
+                if let Some(dense::Action::Send(to)) = last.get(&place).and_then(|at| bundled.get_mut(*at))
+                    && bundle::add(to, sent, mtu)
+                {
+                    continue;
+                }
+                last.insert(place, bundled.len());
+            }
+            bundled.push(action);
+        }
+        bundled
     }
 
     fn act_dense(&mut self, now: Time, action: dense::Action) {
