@@ -93,6 +93,30 @@ fn a_silent_cut_stops_a_stream_and_is_noticed_by_the_route_agent_only_after_its_
 }
 
 #[test]
+fn single_messages_are_lost_and_a_drop_that_nothing_came_for_fails() {
+    test(
+        "drop",
+        "
+      - drop: {wire: campus, message: igmpv3-report, count: 9, from: h1}
+      - drop: {wire: campus, message: igmp-group-query}
+      - leave: {hosts: h1, group: 239.1.1.1}
+      - leave: {hosts: h2, group: 239.1.1.1}
+      - expect: {seen: igmp-group-query, on: campus, from: r2, within: 5s}
+      - expect: {quiet: campus, group: 239.1.1.1, within: leave-latency}
+      - restore: {link: campus}",
+    );
+    let scratch = Scratch::new();
+    let steps = "
+      - drop: {wire: mid, message: pim-graft, from: r2}
+      - wait: 100ms";
+    let text = topology("no-drop", &format!("scenarios:\n  - name: it\n    steps:{steps}\n"));
+    let file = scratch.write("topology.yaml", &text);
+    let output = scratch.run(["test".as_ref(), file.as_os_str()], LIMIT).expect_code(1);
+    let said = "no pim-graft from r2 came that could have been dropped on its way into mid";
+    assert!(output.stdout.contains(said), "{}", output.stdout);
+}
+
+#[test]
 fn a_daemon_can_be_paused_killed_and_restarted() {
     test(
         "daemon",

@@ -186,6 +186,12 @@ fn about(feature: Feature) -> (&'static str, &'static str, &'static str, bool) {
         Feature::Loss => {
             ("random loss", "links with `loss` are refused", "`modprobe nft_numgen` (CONFIG_NFT_NUMGEN)", false)
         }
+        Feature::Drops => (
+            "single losses",
+            "the step `drop` is refused",
+            "`modprobe nft_numgen` (CONFIG_NFT_NUMGEN; Linux 5.16 with CONFIG_NETFILTER_EGRESS)",
+            false,
+        ),
         Feature::Rate => ("rate", "links with `rate` are refused", "`modprobe sch_tbf` (CONFIG_NET_SCH_TBF)", false),
         Feature::Delay => (
             "delay",

@@ -15,7 +15,7 @@ pub use router_core::time::Time;
 use router_core::wire::pim;
 
 use crate::topology::plan::{Attachment, NodeId, WireId};
-use crate::topology::steps::{Cut, Message, Place, SourceFilter, Stream};
+use crate::topology::steps::{Cut, Message, MessageLoss, Place, SourceFilter, Stream};
 
 /// A packet of a stream as a host's socket received it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,6 +201,10 @@ pub struct CommandOutput {
     pub stderr: String,
 }
 
+/// A loss of messages that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LossId(pub usize);
+
 /// Why a network could not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -253,7 +257,11 @@ pub trait Network {
     fn stop(&mut self, stream: &str) -> Result<(), NetworkError>;
     /// Makes a fault.
     fn fail(&mut self, cut: &Cut) -> Result<Time, NetworkError>;
-    /// Undoes faults of a wire (of one end).
+    /// Has the next messages of a kind lost that leave into a wire. Gives what [`Network::dropped`] asks by.
+    fn lose(&mut self, loss: &MessageLoss) -> Result<LossId, NetworkError>;
+    /// How many messages such a loss has taken so far, or until it was undone.
+    fn dropped(&mut self, loss: LossId) -> Result<u64, NetworkError>;
+    /// Undoes faults and losses of messages of a wire (of one end).
     fn restore(&mut self, wire: WireId, end: Option<Attachment>) -> Result<Time, NetworkError>;
     /// Kills a router's daemon.
     fn kill(&mut self, router: NodeId) -> Result<Time, NetworkError>;

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, Malformed, Membership,
-    Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
+    Membership, Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId, WireKind};
-use crate::topology::steps::{Cut, Place, SourceFilter, Stream};
+use crate::topology::steps::{Cut, MessageLoss, Place, SourceFilter, Stream};
 
 /// Time that a packet takes over a wire.
 const HOP: Duration = Duration::from_micros(20);
@@ -76,6 +76,9 @@ pub struct Fake {
     sightings: BTreeMap<(String, WireId), Vec<Sighting>>,
     pub control: Vec<(WireId, ControlSighting)>,
     pub malformed: Vec<(WireId, Malformed)>,
+    /// Losses that were asked for, and how many messages each is to say that it took.
+    pub losses: Vec<(MessageLoss, u64)>,
+    pub takes: u64,
     pub happenings: Vec<Happening>,
     pub outputs: Vec<CommandOutput>,
     pub unstamped: Vec<(WireId, GroupCount)>,
@@ -97,6 +100,8 @@ impl Fake {
             sightings: BTreeMap::new(),
             control: Vec::new(),
             malformed: Vec::new(),
+            losses: Vec::new(),
+            takes: 0,
             happenings: Vec::new(),
             outputs: Vec::new(),
             unstamped: Vec::new(),
@@ -310,6 +315,15 @@ impl Network for Fake {
         self.cuts.push((self.now, cut.clone()));
         self.happened(None, "cut", HappeningKind::Fault);
         Ok(self.now)
+    }
+
+    fn lose(&mut self, loss: &MessageLoss) -> Result<LossId, NetworkError> {
+        self.losses.push((loss.clone(), self.takes));
+        Ok(LossId(self.losses.len() - 1))
+    }
+
+    fn dropped(&mut self, loss: LossId) -> Result<u64, NetworkError> {
+        Ok(self.losses[loss.0].1)
     }
 
     fn restore(&mut self, wire: WireId, end: Option<Attachment>) -> Result<Time, NetworkError> {

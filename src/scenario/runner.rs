@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::check::{self, Judgement};
 use super::history::History;
 use super::invariants;
-use super::outcome::{Finding, ScenarioReport, StepReport, Verdict, since};
+use super::outcome::{Figure, Finding, Place, ScenarioReport, StepReport, Value, Verdict, since};
 use super::records::Records;
 use super::summary;
-use crate::network::{Network, NetworkError, Time};
+use crate::network::{LossId, Network, NetworkError, Time};
 use crate::oracle::{self, Deadlines, Flow};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
-use crate::topology::steps::{Action, Deadline, Expectation, Scenario, SourceFilter, Stream};
+use crate::topology::steps::{Action, Deadline, Expectation, MessageLoss, Scenario, SourceFilter, Stream};
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -61,6 +61,17 @@ pub(super) struct Started {
     pub stopped: Option<Time>,
 }
 
+/// A loss of messages that a step asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Losing {
+    /// Index of the step.
+    step: usize,
+    id: LossId,
+    loss: MessageLoss,
+    /// Whether a step undid it.
+    ended: bool,
+}
+
 /// A scenario that runs.
 pub(super) struct Run<'a, N: Network> {
     pub plan: &'a Plan,
@@ -72,6 +83,9 @@ pub(super) struct Run<'a, N: Network> {
     pub streams: Vec<Started>,
     pub joins: Vec<Call>,
     pub leaves: Vec<Call>,
+    pub losses: Vec<Losing>,
+    /// Steps that are over.
+    pub steps_done: usize,
     pub last_fault: Option<Time>,
     pub last_restart: Option<Time>,
     pub began: Time,
@@ -93,6 +107,8 @@ pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, option
         streams: Vec::new(),
         joins: Vec::new(),
         leaves: Vec::new(),
+        losses: Vec::new(),
+        steps_done: 0,
         last_fault: None,
         last_restart: None,
         began,
@@ -126,8 +142,12 @@ pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, option
             findings: judgement.findings,
             timeline: judgement.timeline,
         });
+        run.steps_done = steps.len();
     }
     let ended = run.network.now();
+    if !broken {
+        run.judge_losses(&mut steps);
+    }
     run.stop_all();
     let invariants = invariants::judge(&mut run, &scenario.without);
     let streams = summary::streams(&mut run);
@@ -163,7 +183,14 @@ impl<N: Network> Run<'_, N> {
                 self.history.change(at, call, grace, |world| world.fail(cut));
                 self.last_fault = Some(at);
             }
+            Action::Drop(loss) => {
+                let id = self.network.lose(loss)?;
+                self.losses.push(Losing { step: self.steps_done, id, loss: loss.clone(), ended: false });
+            }
             Action::Restore { wire, end } => {
+                for losing in &mut self.losses {
+                    losing.ended |= losing.loss.wire == *wire && (end.is_none() || losing.loss.from == *end);
+                }
                 let at = self.network.restore(*wire, *end)?;
                 let call = self.since(at);
                 self.history.change(at, call, self.options.slack, |world| world.restore(*wire, *end));
@@ -408,8 +435,39 @@ impl<N: Network> Run<'_, N> {
         self.started(stream).map(|s| s.stream.group)
     }
 
+    /// Says of each `drop` how many messages it took. One that took none made no fault: what was to be seen was not.
+    fn judge_losses(&mut self, steps: &mut [StepReport]) {
+        for losing in self.losses.clone() {
+            let Some(step) = steps.get_mut(losing.step) else { continue };
+            // If the lab is gone, a step has said so.
+            let Ok(taken) = self.network.dropped(losing.id) else { continue };
+            step.figures.push(Figure::new("dropped", Value::Count(taken)));
+            if taken == 0 {
+                let wire = self.plan.wire(losing.loss.wire).name.clone();
+                let from = losing.loss.from.map(|from| format!(" from {}", self.name(from.node))).unwrap_or_default();
+                let text = format!(
+                    "no {}{from} came that could have been dropped on its way into {wire}",
+                    losing.loss.message.name()
+                );
+                step.verdict = Verdict::Failed;
+                step.findings.push(Finding {
+                    place: Some(Place {
+                        node: losing.loss.from.map(|from| self.name(from.node).to_owned()),
+                        wire: Some(wire),
+                        ..Place::default()
+                    }),
+                    ..Finding::text(text)
+                });
+            }
+        }
+    }
+
     /// How long routers may go on forwarding to somebody who left.
     fn leave_grace(&self) -> Duration {
+        if self.losses.iter().any(|losing| !losing.ended) {
+            // The leave, or what asks for other members, may be among what is lost.
+            return self.silence_grace();
+        }
         let world = self.history.now();
         let deadlines = Deadlines::new(self.plan, world);
         let wires = self.plan.wire_ids();

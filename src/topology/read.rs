@@ -344,7 +344,6 @@ pub(super) fn later(word: &str) -> Option<&'static str> {
         "ospf" | "ospfv2" | "rip" | "isis" | "bgp" => "unicast is `static` or `none`",
         "dvmrp-metric" => "DVMRP is not supported yet; `cost` is for unicast",
         "partition" => "`fail` each link of the cut",
-        "drop" => "`fail` a link with `how: silent`, or give it a `loss`",
         "neighbours" | "neighbors" => "`seen` finds a protocol's messages on a wire",
         "mld" => "IGMP is supported",
         "generate" | "import" | "imports" | "include" => "write nodes and wires out",

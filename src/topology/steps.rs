@@ -61,7 +61,9 @@ pub enum Action {
     Stop { stream: String },
     /// A wire, or one node's attachment to it, fails.
     Fail(Cut),
-    /// It works again: undoes every cut of the same wire (and end, if given).
+    /// The next messages of a kind into a wire are lost.
+    Drop(MessageLoss),
+    /// It works again: undoes every cut and every loss of messages of the same wire (and end, if given).
     Restore { wire: WireId, end: Option<Attachment> },
     /// SIGKILL to a router's daemon.
     Kill { node: NodeId },
@@ -127,6 +129,19 @@ pub struct Cut {
     pub how: CutKind,
     /// A silent cut is noticed by static unicast after this time (never, if absent).
     pub detected_after: Option<Duration>,
+}
+
+/// Messages that are lost on their way into a wire: neither the wire nor whoever looks at it sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageLoss {
+    /// The wire.
+    pub wire: WireId,
+    /// Whose messages: those of an end, or of each of them.
+    pub from: Option<Attachment>,
+    /// Their kind. A join/prune of several groups is told by its first.
+    pub message: Message,
+    /// How many of each end's are lost from now on, at least 1.
+    pub count: u32,
 }
 
 /// How a wire fails.

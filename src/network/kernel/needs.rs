@@ -13,7 +13,7 @@ use super::netlink::{CREATE, EXCLUSIVE, Netlink, NetlinkError};
 use super::{impairment, nft};
 use crate::sys::mroute;
 use crate::topology::plan::{Impairment, Multicast, Plan, WireKind};
-use crate::topology::steps::{Action, CutKind};
+use crate::topology::steps::{Action, CutKind, Message};
 
 /// Something that a kernel has or lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -31,6 +31,8 @@ pub enum Feature {
     Cuts,
     /// nftables' random numbers, for random loss.
     Loss,
+    /// nftables' looks into packets, for the loss of single messages.
+    Drops,
     /// The `tbf` queue, for rates.
     Rate,
     /// The `netem` queue, for delay and jitter.
@@ -49,13 +51,14 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Feature; 13] = [
+    pub const ALL: [Feature; 14] = [
         Feature::Namespaces,
         Feature::Veth,
         Feature::Bridge,
         Feature::Snooping,
         Feature::Cuts,
         Feature::Loss,
+        Feature::Drops,
         Feature::Rate,
         Feature::Delay,
         Feature::Ipv6,
@@ -87,12 +90,14 @@ pub fn wanted(plan: &Plan) -> Vec<(Feature, &'static str, String)> {
     let cut = plan.scenarios.iter().find(|scenario| {
         scenario.steps.iter().any(|s| matches!(&s.action, Action::Fail(cut) if cut.how == CutKind::Silent))
     });
+    let drop = plan.scenarios.iter().find(|s| s.steps.iter().any(|s| matches!(s.action, Action::Drop(_))));
     let router = plan.nodes.iter().find(|node| node.router().is_some_and(|r| r.multicast != Multicast::None));
     let wanted = [
         (Feature::Delay, "the `netem` queue", wire(&|i| !i.delay.is_zero() || !i.jitter.is_zero(), "delay")),
         (Feature::Rate, "the `tbf` queue", wire(&|i| i.rate.is_some(), "rate")),
         (Feature::Loss, "nftables with `numgen`", wire(&|i| i.loss > 0.0, "loss")),
         (Feature::Cuts, "nftables' egress hook", cut.map(|s| format!("the silent cut in scenario {}", s.name))),
+        (Feature::Drops, "nftables with `payload`", drop.map(|s| format!("the `drop` in scenario {}", s.name))),
         (Feature::Snooping, "IGMP snooping in bridges", snooping.map(|w| format!("snooping on {}", w.name))),
         (Feature::Multicast, "multicast forwarding", router.map(|node| format!("the router {}", node.name))),
     ];
@@ -156,6 +161,7 @@ fn try_here(feature: Feature) -> Result<(), String> {
         Feature::Snooping => bridge(&mut netlink, true).map_err(refused),
         Feature::Cuts => drops(&mut netlink, nft::Drops::All),
         Feature::Loss => drops(&mut netlink, nft::Drops::Random(0.5)),
+        Feature::Drops => drops(&mut netlink, nft::Drops::Messages { id: 0, message: Message::PimHello, count: 1 }),
         Feature::Rate => {
             shape(&mut netlink, Impairment { rate: Some(1_000_000), ..Impairment::default() }).map_err(refused)
         }

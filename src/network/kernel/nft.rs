@@ -4,7 +4,10 @@
 
 use nix::errno::Errno;
 
-use super::netlink::{CREATE, Netlink, NetlinkError, attribute, nest};
+use super::netlink::{CREATE, DUMP, Netlink, NetlinkError, attribute, nest};
+use crate::topology::steps::Message;
+
+mod messages;
 
 /// NETLINK_NETFILTER (linux/netlink.h).
 const PROTOCOL: isize = 12;
@@ -17,6 +20,7 @@ const NEWTABLE: u16 = 0;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
+const GETRULE: u16 = 7;
 const NLM_F_APPEND: u16 = 0x800;
 const EGRESS: u32 = 1;
 const DROP: u32 = 0;
@@ -33,6 +37,22 @@ pub enum Drops {
     All,
     /// A share of them at random, 0 to 1.
     Random(f64),
+    /// The next messages of a kind.
+    Messages {
+        /// Tells such drops at one interface apart: several of a kind come one after the other.
+        id: usize,
+        /// The kind.
+        message: Message,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Accept,
+    Drop,
 }
 
 impl Drops {
@@ -41,6 +61,7 @@ impl Drops {
         match self {
             Drops::All => format!("testbed-cut-{interface}"),
             Drops::Random(_) => format!("testbed-loss-{interface}"),
+            Drops::Messages { id, .. } => format!("testbed-drop-{id}-{interface}"),
         }
     }
 }
@@ -74,13 +95,28 @@ pub fn start(netlink: &mut Netlink, interface: &str, drops: Drops) -> Result<(),
             attribute(m, 5, &if drops == Drops::All { DROP } else { ACCEPT }.to_be_bytes());
             attribute(m, 7, &text("filter"));
         })?;
-        let Drops::Random(share) = drops else { return Ok(()) };
-        message(netlink, NEWRULE, CREATE | NLM_F_APPEND, &what, |m| {
-            attribute(m, 1, &name);
-            attribute(m, 2, &text(CHAIN));
-            nest(m, 4, |list| random_drop(list, share));
-        })
+        let rules = match drops {
+            Drops::All => Vec::new(),
+            Drops::Random(share) => vec![random_drop(share)],
+            Drops::Messages { message, count, .. } => messages::rules(message, count),
+        };
+        for rule in rules {
+            message(netlink, NEWRULE, CREATE | NLM_F_APPEND, &what, |m| {
+                attribute(m, 1, &name);
+                attribute(m, 2, &text(CHAIN));
+                nest(m, 4, |list| list.extend(rule));
+            })?;
+        }
+        Ok(())
     })
+}
+
+/// How many messages were dropped so far.
+///
+/// # Errors
+/// [`NetlinkError`] of the kernel, if there are no such drops for one.
+pub fn dropped(netlink: &mut Netlink, interface: &str, drops: Drops) -> Result<u64, NetlinkError> {
+    messages::dropped(netlink, &drops.table(interface), &format!("count the drops at {interface} (nftables)"))
 }
 
 /// Ends the drops; nothing happens if there are none.
@@ -98,32 +134,35 @@ pub fn stop(netlink: &mut Netlink, interface: &str, drops: Drops) -> Result<(), 
 }
 
 /// `numgen random mod SHARES < share drop`.
-fn random_drop(list: &mut Vec<u8>, share: f64) {
+fn random_drop(share: f64) -> Vec<u8> {
     const REGISTER: u32 = 1;
-    const VERDICT: u32 = 0;
     let bound = (share.clamp(0.0, 1.0) * f64::from(SHARES)).round() as u32;
-    let register = REGISTER.to_be_bytes();
-    expression(list, "numgen", |data| {
-        attribute(data, 1, &register);
+    let mut list = Vec::new();
+    expression(&mut list, "numgen", |data| {
+        attribute(data, 1, &REGISTER.to_be_bytes());
         attribute(data, 2, &SHARES.to_be_bytes());
         attribute(data, 3, &1u32.to_be_bytes());
     });
-    // Registers compare octet by octet: most significant first.
-    expression(list, "byteorder", |data| {
-        attribute(data, 1, &register);
-        attribute(data, 2, &register);
-        attribute(data, 3, &1u32.to_be_bytes());
-        attribute(data, 4, &4u32.to_be_bytes());
-        attribute(data, 5, &4u32.to_be_bytes());
-    });
+    messages::below(&mut list, bound);
+    verdict(&mut list, Verdict::Drop);
+    list
+}
+
+/// Compares the register with a value: 0 equal, 1 not equal, 2 less.
+fn compare(list: &mut Vec<u8>, operation: u32, value: &[u8]) {
     expression(list, "cmp", |data| {
-        attribute(data, 1, &register);
-        attribute(data, 2, &2u32.to_be_bytes());
-        nest(data, 3, |value| attribute(value, 1, &bound.to_be_bytes()));
+        attribute(data, 1, &1u32.to_be_bytes());
+        attribute(data, 2, &operation.to_be_bytes());
+        nest(data, 3, |inner| attribute(inner, 1, value));
     });
+}
+
+fn verdict(list: &mut Vec<u8>, verdict: Verdict) {
+    const VERDICT_REGISTER: u32 = 0;
+    let code = if verdict == Verdict::Drop { DROP } else { ACCEPT };
     expression(list, "immediate", |data| {
-        attribute(data, 1, &VERDICT.to_be_bytes());
-        nest(data, 2, |value| nest(value, 2, |verdict| attribute(verdict, 1, &DROP.to_be_bytes())));
+        attribute(data, 1, &VERDICT_REGISTER.to_be_bytes());
+        nest(data, 2, |value| nest(value, 2, |inner| attribute(inner, 1, &code.to_be_bytes())));
     });
 }
 
@@ -172,8 +211,7 @@ mod tests {
 
     #[test]
     fn a_random_drop_is_four_expressions() {
-        let mut list = Vec::new();
-        random_drop(&mut list, 0.25);
+        let list = random_drop(0.25);
         let names: Vec<_> = super::super::netlink::attributes(&list)
             .map(|(_, element)| super::super::netlink::attributes(element).next().unwrap().1.to_vec())
             .collect();

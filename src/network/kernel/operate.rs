@@ -114,6 +114,36 @@ impl<'a> Operator<'a> {
         Ok(())
     }
 
+    /// Begins to drop the next messages of a kind that the node sends into the wire.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn drop_next(&mut self, at: Attachment, drops: nft::Drops) -> Result<(), OperateError> {
+        let (namespace, interface) = self.near(at);
+        let netlink = socket(&mut self.filters, &namespace, nft::open)?;
+        Ok(nft::start(netlink, &interface, drops)?)
+    }
+
+    /// How many it has dropped.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn dropped(&mut self, at: Attachment, drops: nft::Drops) -> Result<u64, OperateError> {
+        let (namespace, interface) = self.near(at);
+        let netlink = socket(&mut self.filters, &namespace, nft::open)?;
+        Ok(nft::dropped(netlink, &interface, drops)?)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// [`OperateError`].
+    pub fn drop_no_more(&mut self, at: Attachment, drops: nft::Drops) -> Result<(), OperateError> {
+        let (namespace, interface) = self.near(at);
+        let netlink = socket(&mut self.filters, &namespace, nft::open)?;
+        Ok(nft::stop(netlink, &interface, drops)?)
+    }
+
     fn near(&self, at: Attachment) -> (String, String) {
         (self.plan.node(at.node).name.clone(), self.plan.interface(at).name.clone())
     }

@@ -95,3 +95,20 @@ fn a_message_that_cannot_be_read_is_its_senders_defect() {
     let report = go_without(&plan, &mut network, steps(), vec![Invariant::WellFormed]);
     assert_eq!(report.verdict, Verdict::Passed);
 }
+
+#[test]
+fn a_drop_says_what_it_took_and_one_that_took_nothing_proves_nothing() {
+    let (plan, ids) = chain();
+    let wire = plan.find_wire("middle").unwrap();
+    let loss = steps::MessageLoss { wire, from: Some(at(ids["r2"], 0)), message: Message::PimGraft, count: 2 };
+    let steps = || vec![Action::Drop(loss.clone()), Action::Wait { time: ms(100) }];
+    let mut network = Fake::new(&plan);
+    network.takes = 2;
+    let report = go(&plan, &mut network, steps());
+    holds(&report);
+    assert_eq!(network.losses, [(loss.clone(), 2)]);
+    assert_eq!(report.steps[0].figures, [Figure::new("dropped", Value::Count(2))]);
+    let report = go(&plan, &mut Fake::new(&plan), steps());
+    fails(&report, &["no pim-graft from r2 came that could have been dropped on its way into middle"]);
+    assert_eq!((report.steps[0].verdict, report.steps[1].verdict), (Verdict::Failed, Verdict::Passed));
+}

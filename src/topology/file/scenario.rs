@@ -79,6 +79,8 @@ one_of! {
         Stop(At<String>),
         /// A wire fails.
         Fail(Fail),
+        /// The next messages of a kind are lost.
+        Drop(Drop),
         /// It works again.
         Restore(Restore),
         /// A router's daemon is killed.
@@ -167,7 +169,21 @@ keys! {
 }
 
 keys! {
-    /// A wire works again: undoes all its failures.
+    /// The next messages of a kind that leave into a wire are lost, before anybody on the wire can see them.
+    pub struct Drop as "`drop`" {
+        /// The wire.
+        pub wire: At<String>,
+        /// The kind of messages; a join/prune of several groups is told by its first.
+        pub message: At<Message>,
+        /// How many of each sender's (default 1).
+        pub count: Option<Int<1, 1_000_000>>,
+        /// Only those that this node sends (default any).
+        pub from: Option<At<String>>,
+    }
+}
+
+keys! {
+    /// A wire works again: undoes all its failures and drops.
     pub struct Restore as "`restore`" {
         /// The wire, or `WIRE.NODE`.
         pub link: At<String>,

@@ -10,7 +10,7 @@ use crate::topology::file;
 use crate::topology::plan::{Attachment, NodeId, WireId, WireKind};
 use crate::topology::read::At;
 use crate::topology::scalars::Int;
-use crate::topology::steps::{Action, Cut, CutKind, Place, Scenario, SourceFilter, Step, Stream};
+use crate::topology::steps::{Action, Cut, CutKind, MessageLoss, Place, Scenario, SourceFilter, Step, Stream};
 use crate::topology::tree::Span;
 
 const PORT: u16 = 5001;
@@ -106,6 +106,7 @@ impl Resolver<'_> {
             }
             file::Step::Stop(stream) => Action::Stop { stream: self.known_stream(state, stream)?.name },
             file::Step::Fail(fail) => Action::Fail(self.cut(fail)?),
+            file::Step::Drop(drop) => Action::Drop(self.message_loss(drop)?),
             file::Step::Restore(restore) => {
                 let (wire, end) = self.link(&restore.link, restore.end.as_ref())?;
                 Action::Restore { wire, end }
@@ -339,6 +340,20 @@ impl Resolver<'_> {
             return None;
         }
         Some(Cut { wire, end, how, detected_after: fail.detected_after.as_ref().map(|time| time.0) })
+    }
+
+    fn message_loss(&mut self, drop: &file::Drop) -> Option<MessageLoss> {
+        let wire = self.wire(&drop.wire);
+        let node = match &drop.from {
+            Some(from) => Some((self.node(from)?, &from.span)),
+            None => None,
+        };
+        let wire = wire?;
+        let from = match node {
+            Some((node, span)) => Some(self.end_of(wire, node, span)?),
+            None => None,
+        };
+        Some(MessageLoss { wire, from, message: drop.message.value, count: drop.count.map_or(1, Int::get) })
     }
 
     /// A wire, or an end of it: `WIRE`, `WIRE.NODE`, or `WIRE` and the key `end`.

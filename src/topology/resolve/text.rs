@@ -52,6 +52,12 @@ impl Resolver<'_> {
                 };
                 format!("fail {}{how}", self.wire_or_end(cut.wire, cut.end))
             }
+            Action::Drop(loss) => {
+                let count = if loss.count == 1 { String::new() } else { format!("{} ", loss.count) };
+                let wire = &self.plan.wire(loss.wire).name;
+                let from = loss.from.map(|from| format!(" from {}", self.name(from.node))).unwrap_or_default();
+                format!("drop the next {count}{}{from} into {wire}", loss.message.name())
+            }
             Action::Restore { wire, end } => format!("restore {}", self.wire_or_end(*wire, *end)),
             Action::Kill { node } => format!("kill {}", self.name(*node)),
             Action::Restart { node } => format!("restart {}", self.name(*node)),

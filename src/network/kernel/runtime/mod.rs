@@ -3,6 +3,7 @@
 mod congestion;
 mod events;
 mod faults;
+mod losses;
 mod route_log;
 mod supervisor;
 #[cfg(test)]
@@ -21,13 +22,14 @@ use router_core::show::{Show, Shown};
 use self::congestion::Congestion;
 use self::events::Events;
 use self::faults::{Change, Cuts};
+use self::losses::Losses;
 use self::route_log::RouteLog;
 use super::operate::{Direction, OperateError, Operator};
 use crate::lab::{self, Lab};
 use crate::network::notifier::Notifier;
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, Malformed, Membership,
-    Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
+    Membership, Network, NetworkError, Sighting, Time,
 };
 use crate::observe::entries;
 use crate::observe::store::Limits;
@@ -35,7 +37,7 @@ use crate::observe::tap::{CaptureTo, Taps};
 use crate::routes::agent;
 use crate::sys::files;
 use crate::topology::plan::{Daemon, NodeId, Plan, Router, WireId};
-use crate::topology::steps::{Cut, CutKind, Place, SourceFilter, Stream};
+use crate::topology::steps::{Cut, CutKind, MessageLoss, Place, SourceFilter, Stream};
 use crate::traffic::stamp::StreamId;
 use crate::traffic::{self, StreamSpec, Traffic, clock};
 
@@ -76,6 +78,7 @@ pub struct KernelNetwork<'p> {
     streams: BTreeMap<String, StreamId>,
     operator: Operator<'p>,
     cuts: Cuts,
+    losses: Losses,
     lab: Lab,
     readers: BTreeMap<NodeId, entries::Reader>,
     events: Events,
@@ -123,6 +126,7 @@ impl<'p> KernelNetwork<'p> {
             streams: BTreeMap::new(),
             operator: Operator::new(plan),
             cuts: Cuts::default(),
+            losses: Losses::default(),
             lab,
             readers: BTreeMap::new(),
             events,
@@ -365,8 +369,31 @@ impl Network for KernelNetwork<'_> {
         Ok(time)
     }
 
+    fn lose(&mut self, loss: &MessageLoss) -> Result<LossId, NetworkError> {
+        let wire = self.plan.wire(loss.wire);
+        let ends = loss.from.map_or_else(|| wire.ends.clone(), |from| vec![from]);
+        let what = || format!("drop {} into {}", loss.message.name(), wire.name);
+        let id = self.losses.add(loss, ends.clone());
+        let time = clock::monotonic();
+        for end in ends {
+            self.operator.drop_next(end, losses::drops(id, loss)).map_err(|error| failed(what(), error))?;
+        }
+        let from = loss.from.map(|from| format!(" from {}", self.plan.name_of(from))).unwrap_or_default();
+        let next = if loss.count == 1 { "the next".to_owned() } else { format!("the next {}", loss.count) };
+        let said = format!("{next} {}{from} into {} will be lost", loss.message.name(), wire.name);
+        self.note(time, loss.from.map(|from| from.node), said);
+        Ok(id)
+    }
+
+    fn dropped(&mut self, loss: LossId) -> Result<u64, NetworkError> {
+        self.losses
+            .dropped(loss, &mut self.operator)
+            .map_err(|error| failed("count the messages that were lost", error))
+    }
+
     fn restore(&mut self, wire: WireId, end: Option<crate::topology::plan::Attachment>) -> Result<Time, NetworkError> {
         let name = &self.plan.wire(wire).name;
+        self.losses.end(wire, end, &mut self.operator).map_err(|error| failed(format!("restore {name}"), error))?;
         let (undo, messages) = self.cuts.remove(wire, end);
         let time = clock::monotonic();
         for change in undo {
