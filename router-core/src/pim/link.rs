@@ -116,8 +116,9 @@ impl Link {
         self.address = address;
         self.owes_hello = true;
         if address.is_some() {
-            // §4.7.5.3: anew whenever PIM starts on the interface.
-            self.generation_id = random.bits() as u32;
+            // §4.7.5.3: anew whenever PIM starts on the interface. A daemon that is started again draws the same numbers, at another
+            // time.
+            self.generation_id = Random::new(random.bits() ^ now.as_nanos()).bits() as u32;
             self.timers.set(Timer::Hello, now + random.up_to(self.settings.triggered_hello_delay));
         }
     }
