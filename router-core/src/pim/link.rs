@@ -127,6 +127,7 @@ impl Link {
     pub fn goodbye(&mut self) {
         let Some(source) = self.address else { return };
         let hello = Hello { hold_time: Some(0), ..self.hello() };
+        self.counters.send(MessageKind::PimHello);
         self.actions.push(Action::Hello { source, hello });
     }
 

@@ -61,6 +61,11 @@ impl InterfaceEntry {
         self.prune_hold_time = self.prune_hold_time.max(hold_time);
     }
 
+    /// Whether it is pruned until a join or graft.
+    pub fn is_pruned_for_ever(&self) -> bool {
+        self.downstream == downstream::State::Pruned && self.holds_for_ever()
+    }
+
     /// Whether the active prune never runs out.
     pub fn holds_for_ever(&self) -> bool {
         self.prune_hold_time == HOLD_FOR_EVER

@@ -30,6 +30,10 @@ impl Dense {
         match message {
             Message::Hello(_) => {}
             Message::JoinPrune(message) => self.hear_join_prune(context, interface, own, message),
+            // §5.4: a group whose scope ends here is none of the neighbour's business.
+            Message::Graft(message)
+                if !message.groups.is_empty()
+                    && message.groups.iter().all(|set| macros::is_boundary(context.ports, interface, set.group)) => {}
             Message::Graft(message) if message.upstream == own => {
                 self.hear_graft(context, interface, message);
                 let message = Message::GraftAck(JoinPrune { upstream: from, ..message.clone() });
@@ -54,6 +58,9 @@ impl Dense {
 
     fn hear_join_prune(&mut self, context: &mut Context<'_>, interface: InterfaceId, own: IpAddr, message: &JoinPrune) {
         for (key, word) in pairs(message) {
+            if macros::is_boundary(context.ports, interface, key.group) {
+                continue;
+            }
             if message.upstream != own {
                 let Some(entry) = self.entries.get(&key) else { continue };
                 if entry.rpf_interface() != Some(interface) {
@@ -82,7 +89,8 @@ impl Dense {
 
     fn hear_graft(&mut self, context: &mut Context<'_>, interface: InterfaceId, message: &JoinPrune) {
         for (key, _) in pairs(message).filter(|(_, word)| *word == Word::Join) {
-            if self.entries.contains_key(&key) {
+            let inside = !macros::is_boundary(context.ports, interface, key.group);
+            if inside && self.entries.contains_key(&key) {
                 self.hear_downstream(context, interface, key, downstream::Event::Graft, 0);
             }
         }
@@ -107,7 +115,7 @@ impl Dense {
 
     fn hear_assert(&mut self, context: &mut Context<'_>, interface: InterfaceId, from: IpAddr, message: &Assert) {
         let key = EntryKey { source: message.source, group: message.group };
-        if !self.ensure(context, key) {
+        if macros::is_boundary(context.ports, interface, key.group) || !self.ensure(context, key) {
             return;
         }
         let Assert { rpt, preference, metric, .. } = *message;

@@ -40,6 +40,11 @@ pub fn boundary(ports: &Ports, group: IpAddr) -> Interfaces {
     interfaces(ports, |_, port| port.is_boundary_for(group))
 }
 
+/// `boundary(I,G)` (§4.5.1).
+pub fn is_boundary(ports: &Ports, interface: InterfaceId, group: IpAddr) -> bool {
+    ports.get(&interface).is_some_and(|port| port.is_boundary_for(group))
+}
+
 /// `my_addr(I)` (§4.5.1).
 pub fn my_addr(ports: &Ports, interface: InterfaceId) -> Option<IpAddr> {
     ports.get(&interface)?.pim.as_ref()?.address()
@@ -78,6 +83,11 @@ pub fn lost_assert(ports: &Ports, entry: &Entry, interface: InterfaceId) -> bool
         assert::State::Loser { metric, .. } => metric.is_better_than(&spt_assert_metric(ports, entry.rpf, interface)),
         assert::State::NoInfo | assert::State::Winner => false,
     }
+}
+
+/// Interfaces on which this router has won an assert.
+pub fn won(entry: &Entry) -> Interfaces {
+    entry.interfaces.iter().filter(|(_, state)| state.assert == assert::State::Winner).map(|(id, _)| *id).collect()
 }
 
 /// Interfaces whose assert winner is worse than this router by now.

@@ -152,7 +152,7 @@ impl Dense {
                     self.assert(context, key, interface, assert::Event::AssertTimerExpires);
                     self.evaluate(context, key);
                 }
-                Timer::Idle(key) => self.forget(key),
+                Timer::Idle(key) => self.idle(context, key),
             }
         }
     }
@@ -174,11 +174,14 @@ impl Dense {
             return;
         }
         let (direct, olist_is_null) = (entry.directly_connected, entry.olist_is_null);
-        if direct && self.settings.state_refresh {
-            self.origination(context, key, origination::Event::DataOfDirectSource);
-        }
-        if olist_is_null {
-            self.upstream(context, key, upstream::Event::DataWithoutOlist);
+        // §5.4: of a group whose scope ends here nothing is said here, and nothing that arrives here goes on.
+        if !macros::is_boundary(context.ports, arrival, key.group) {
+            if direct && self.settings.state_refresh {
+                self.origination(context, key, origination::Event::DataOfDirectSource);
+            }
+            if olist_is_null {
+                self.upstream(context, key, upstream::Event::DataWithoutOlist);
+            }
         }
         self.forward(context, key, true);
     }
@@ -190,6 +193,9 @@ impl Dense {
             self.forward(context, key, true);
             return;
         }
+        if macros::is_boundary(context.ports, arrival, key.group) {
+            return;
+        }
         self.assert(context, key, arrival, assert::Event::Data);
         self.evaluate(context, key);
     }
@@ -197,7 +203,8 @@ impl Dense {
     /// The counters of an entry moved: data goes on arriving.
     pub fn data_goes_on(&mut self, context: &mut Context<'_>, key: EntryKey) {
         let Some(entry) = self.entries.get(&key) else { return };
-        let direct = entry.directly_connected;
+        let inside = entry.rpf.is_some_and(|rpf| !macros::is_boundary(context.ports, rpf.interface, key.group));
+        let direct = entry.directly_connected && inside;
         self.use_again(context, key);
         if direct && self.settings.state_refresh {
             self.origination(context, key, origination::Event::DataOfDirectSource);
@@ -286,9 +293,7 @@ impl Dense {
         let won: Vec<(EntryKey, InterfaceId)> = self
             .entries
             .iter()
-            .flat_map(|(key, entry)| entry.interfaces.iter().map(move |(interface, state)| (*key, *interface, state)))
-            .filter(|(_, _, state)| state.assert == assert::State::Winner)
-            .map(|(key, interface, _)| (key, interface))
+            .flat_map(|(key, entry)| macros::won(entry).into_iter().map(|interface| (*key, interface)))
             .collect();
         for (key, interface) in won {
             self.send_assert_cancel(key, interface);
@@ -315,6 +320,12 @@ impl Dense {
             if let Some(interface) = before {
                 self.assert(context, key, interface, assert::Event::CouldAssertTrue);
             }
+            if after.is_none() {
+                // Nothing is forwarded any more: the others are to know (§4.6.5, rule 4).
+                for interface in self.entries.get(&key).map(macros::won).unwrap_or_default() {
+                    self.assert(context, key, interface, assert::Event::CouldAssertFalse);
+                }
+            }
         }
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let olist_is_null = macros::olist(context.ports, entry, key).is_empty();
@@ -328,7 +339,7 @@ impl Dense {
         }
         if direct && !direct_before {
             self.upstream(context, key, upstream::Event::DirectlyConnected { olist_is_null });
-        } else if neighbour.is_some() && neighbour != neighbour_before {
+        } else if neighbour.is_some() && (neighbour != neighbour_before || before != after) {
             self.upstream(context, key, upstream::Event::RpfNeighbourChanges { olist_is_null });
         } else if after.is_some() && olist_is_null != olist_was_null {
             let event = if olist_is_null { upstream::Event::OlistNull } else { upstream::Event::OlistNonNull };
@@ -360,6 +371,22 @@ impl Dense {
         self.by_group.entry(key.group).or_default().insert(key.source);
         self.use_again(context, key);
         true
+    }
+
+    /// Nothing has used an entry for its lifetime. It goes, unless a timer of it still runs or a prune holds for ever (§4.1: state is kept as
+    /// long as any of its timers is active).
+    fn idle(&mut self, context: &Context<'_>, key: EntryKey) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        let interfaces = entry.interfaces.keys().flat_map(|interface| Timer::of_interface(key, *interface));
+        let timers = Timer::of_entry(key).into_iter().chain(interfaces);
+        let last = timers.filter_map(|(_, timer)| self.timers.deadline(timer)).max();
+        if let Some(last) = last {
+            self.timers.set(Timer::Idle(key), last);
+        } else if entry.interfaces.values().any(InterfaceEntry::is_pruned_for_ever) {
+            self.use_again(context, key);
+        } else {
+            self.forget(key);
+        }
     }
 
     fn forget(&mut self, key: EntryKey) {
@@ -395,7 +422,8 @@ impl Dense {
         let limited = self.timers.is_running(Timer::PruneLimit(key)) || self.timers.is_running(Timer::Swallow(key));
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let wanted = entry.rpf_interface().filter(|_| entry.data_seen).and_then(|incoming| {
-            if entry.olist_is_null && !entry.directly_connected && !limited {
+            let tells = !entry.directly_connected && !macros::is_boundary(context.ports, incoming, key.group);
+            if entry.olist_is_null && tells && !limited {
                 return None;
             }
             let olist = match entry.upstream {
@@ -407,7 +435,8 @@ impl Dense {
             let outgoing = olist.into_iter().map(|id| (id, threshold(&id))).collect();
             Some(ForwardingEntry { key, incoming, outgoing })
         });
-        if wanted == entry.installed && !(asked && wanted.is_some()) {
+        let given = |action: &Action| matches!(action, Action::Install { entry, .. } if Some(entry) == wanted.as_ref());
+        if wanted == entry.installed && (!asked || wanted.is_none() || self.actions.iter().any(given)) {
             return;
         }
         entry.installed.clone_from(&wanted);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Context, Dense, assert, downstream, macros, origination, upstream};
+use super::{Action, Context, Dense, assert, downstream, macros, origination, upstream};
 use crate::config::PimSabotage;
 use crate::forwarding::EntryKey;
 use crate::pim::metric::AssertMetric;
@@ -24,7 +24,10 @@ impl Dense {
     ) {
         let key = EntryKey { source: message.source, group: message.group };
         let is_new = !self.entries.contains_key(&key);
-        if !self.settings.state_refresh || !self.ensure(context, key) {
+        if !self.settings.state_refresh
+            || macros::is_boundary(context.ports, interface, key.group)
+            || !self.ensure(context, key)
+        {
             return;
         }
         // It speaks for its sender's forwarding as an assert does (§4.6.4).
@@ -42,17 +45,20 @@ impl Dense {
         if entry.rpf_interface() != Some(interface) || entry.rpf_neighbour != Some(from) {
             return;
         }
+        if is_new && entry.olist_is_null && entry.upstream != upstream::State::Pruned {
+            // §4.3.4: a router that has just started takes its state from the message.
+            entry.upstream = upstream::State::Pruned;
+            self.actions.push(Action::Upstream(key, upstream::State::Pruned));
+        }
+        self.use_again(context, key);
+        // What it says of the link holds however soon it comes; only what is relayed is limited.
+        self.upstream(context, key, upstream::Event::StateRefresh { prune_indicator: message.prune_indicator });
+        let Some(entry) = self.entries.get_mut(&key) else { return };
         let limit = self.settings.refresh_limit_interval;
         if entry.refreshed.is_some_and(|last| context.now.since(last) < limit) {
             return;
         }
         entry.refreshed = Some(context.now);
-        if is_new && entry.olist_is_null {
-            // §4.3.4: a router that has just started takes its state from the message.
-            entry.upstream = upstream::State::Pruned;
-        }
-        self.use_again(context, key);
-        self.upstream(context, key, upstream::Event::StateRefresh { prune_indicator: message.prune_indicator });
         if self.settings.sabotage != Some(PimSabotage::RefreshNotRelayed) {
             self.send_refresh(context, key, interface, message);
         }
@@ -127,24 +133,25 @@ impl Dense {
     /// Feeds the Origination(S,G) machine.
     pub(super) fn origination(&mut self, context: &mut Context<'_>, key: EntryKey, event: origination::Event) {
         use super::entry::Timer;
-        use origination::Action;
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let (state, actions) = origination::transition(entry.origination, event);
         entry.origination = state;
         let interval = Duration::from_secs(self.settings.state_refresh_interval.into());
         for action in actions {
             match action {
-                Action::SetStateRefresh => self.timers.set(Timer::StateRefresh(key), context.now + interval),
-                Action::CancelStateRefresh => {
+                origination::Action::SetStateRefresh => {
+                    self.timers.set(Timer::StateRefresh(key), context.now + interval)
+                }
+                origination::Action::CancelStateRefresh => {
                     self.timers.cancel(Timer::StateRefresh(key));
                 }
-                Action::SetSourceActive => {
+                origination::Action::SetSourceActive => {
                     self.timers.set(Timer::SourceActive(key), context.now + self.settings.source_lifetime);
                 }
-                Action::CancelSourceActive => {
+                origination::Action::CancelSourceActive => {
                     self.timers.cancel(Timer::SourceActive(key));
                 }
-                Action::SendStateRefresh => self.originate_refresh(context, key),
+                origination::Action::SendStateRefresh => self.originate_refresh(context, key),
             }
         }
     }
