@@ -45,8 +45,9 @@ fn configuration(at: &At<'_>) -> Config {
     let name = |index: usize| at.interface_name(index).to_owned();
     Config {
         name: at.node.name.clone(),
-        // Routers of one lab must not draw the same numbers, and a node added at the end must not change the others'.
-        seed: at.plan.seed ^ (at.id.0 as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        // Routers of one lab must not draw the same numbers, and a node added at the end must not change the others'. The factor is not
+        // the step of the routers' generators, else each would draw its neighbour's numbers one draw later.
+        seed: at.plan.seed ^ (at.id.0 as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93),
         multicast: at.router.multicast,
         igmp: Igmp::default(),
         pim: if at.router.multicast.is_pim() { scaled(at.plan, at.router.pim.clone()) } else { Pim::default() },
