@@ -1,8 +1,8 @@
 //! PIM dense mode (RFC 3973): flood, prune what nobody wants, graft it back.
 //!
 //! [`Dense`] holds the state of every source and group and feeds four machines for each, every one a pure transition function in a
-//! file of its own: [`upstream`], [`downstream`], [`assert`] and [`origination`]. [`macros`] are the RFC's. After whatever happens,
-//! [`Dense::evaluate`] looks at the route to the source and at `olist(S,G)` anew and tells the machines what changed.
+//! file of its own: [`upstream`], [`downstream`], [`mod@assert`] and [`origination`]. [`macros`] are the RFC's. After whatever happens,
+//! `Dense::evaluate` looks at the route to the source and at `olist(S,G)` anew and tells the machines what changed.
 
 pub mod assert;
 pub mod downstream;
