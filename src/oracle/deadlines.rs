@@ -73,7 +73,7 @@ impl Variables {
     }
 }
 
-fn round_up(span: Duration, unit: Duration) -> Duration {
+pub(super) fn round_up(span: Duration, unit: Duration) -> Duration {
     let units = span.as_nanos().div_ceil(unit.as_nanos());
     unit * u32::try_from(units).unwrap_or(u32::MAX)
 }

@@ -67,6 +67,8 @@ pub(super) struct Outgoing {
 pub(super) struct Dense<'a> {
     plan: &'a Plan,
     world: &'a World,
+    /// Whether the world is turning into another one: then a router may still act, or act already, by either, and nothing is decided.
+    in_transition: bool,
     source: IpAddr,
     group: IpAddr,
     rpf: Vec<Option<Rpf>>,
@@ -82,15 +84,43 @@ pub(super) fn is_in(plan: &Plan) -> bool {
 impl<'a> Dense<'a> {
     /// For packets that an interface sends from its address.
     pub fn new(plan: &'a Plan, world: &'a World, origin: Attachment, source: IpAddr, group: IpAddr) -> Dense<'a> {
+        let rpf = rpf_of_all(plan, world, origin, source);
         Dense {
             plan,
             world,
+            in_transition: false,
             source,
             group,
-            rpf: rpf_of_all(plan, world, origin, source),
+            rpf,
             forwarders: RefCell::default(),
             demands: RefCell::default(),
         }
+    }
+
+    /// While one of several worlds turns into another: `world` permits what any of them does, and each router takes packets from
+    /// wherever it takes them in any of them.
+    pub fn between(
+        plan: &'a Plan,
+        world: &'a World,
+        worlds: &[World],
+        origin: Attachment,
+        source: IpAddr,
+        group: IpAddr,
+    ) -> Dense<'a> {
+        let mut dense = Dense { in_transition: true, ..Dense::new(plan, world, origin, source, group) };
+        for other in worlds {
+            for (own, other) in dense.rpf.iter_mut().zip(rpf_of_all(plan, other, origin, source)) {
+                match (own.as_mut(), other) {
+                    (Some(own), Some(other)) => {
+                        own.interfaces.extend(other.interfaces);
+                        own.neighbours.extend(other.neighbours);
+                    }
+                    (None, other) => *own = other,
+                    (Some(_), None) => {}
+                }
+            }
+        }
+        dense
     }
 
     /// Where a router takes the packets from; none without a route to the source.
@@ -103,6 +133,10 @@ impl<'a> Dense<'a> {
         let wire = self.plan.interface(at).wire;
         let members = wanted(self.plan, self.world, at, self.source, self.group);
         let may_flood = members > Certainty::No || self.neighbours(at).next().is_some();
+        if self.in_transition {
+            let settled = if may_flood { Demand::both(Certainty::Maybe) } else { Demand::NONE };
+            return Outgoing { may_flood, settled, is_one_of: false };
+        }
         if self.plan.pim_at(at).is_none() {
             // Without PIM there, members alone count, and nobody settles who serves them.
             let settled = Demand::both(members);

@@ -116,48 +116,27 @@ pub struct Flow {
 impl Flow {
     /// The flow of a stream in a world, by its TTL. None if the sender's interface has no address of the group's family.
     pub fn of(plan: &Plan, world: &World, stream: &Stream) -> Option<Flow> {
-        let origin = Attachment { node: stream.from, interface: stream.interface };
-        let source = plan.interface(origin).address_like(stream.group)?;
-        let dense = (stream.group.is_ipv4() && dense::is_in(plan))
-            .then(|| Dense::new(plan, world, origin, source, stream.group));
-        let start =
-            Step { at: origin, ttl: stream.ttl, via: origin, sure: Sure::all(Certainty::Yes), settled: Certainty::Yes };
-        // What a router must get by one of several ways is known once all of them are: the first walk believes that each brings what
-        // it should, the others take back what did not come true.
-        let mut believed: Option<Came> = None;
-        let mut walks = 0;
-        loop {
-            let flow = Flow {
-                source,
-                group: stream.group,
-                origin,
-                outbound: BTreeMap::new(),
-                inbound: BTreeMap::new(),
-                receivers: BTreeMap::new(),
-                entries: BTreeMap::new(),
-                blocked: BTreeSet::new(),
-                rpf: BTreeMap::new(),
-            };
-            let mut walk = Walk {
-                plan,
-                world,
-                dense: dense.as_ref(),
-                flow,
-                leaving: VecDeque::from([start]),
-                followed: BTreeMap::new(),
-                believed: believed.as_ref(),
-                came: Came::default(),
-            };
-            while let Some(step) = walk.leaving.pop_front() {
-                walk.leave(step);
-            }
-            let Walk { flow, came, .. } = walk;
-            walks += 1;
-            if dense.is_none() || believed.as_ref() == Some(&came) || walks > plan.nodes.len() + 1 {
-                return Some(flow);
-            }
-            believed = Some(came);
+        let (origin, source) = origin(plan, stream)?;
+        let dense = has_dense(plan, stream).then(|| Dense::new(plan, world, origin, source, stream.group));
+        Some(walk(plan, world, dense.as_ref(), stream, source))
+    }
+
+    /// Where a stream may go while one of several worlds turns into another: wherever it goes in any of them, and where routers lead it
+    /// that already act by one while others still act by another. Only upper bounds: nothing need be there.
+    pub fn between(plan: &Plan, worlds: &[World], stream: &Stream) -> Option<Flow> {
+        let (first, others) = worlds.split_first()?;
+        if others.is_empty() {
+            return Flow::of(plan, first, stream);
         }
+        let (origin, source) = origin(plan, stream)?;
+        let merged = others.iter().fold(first.clone(), |merged, other| merged.merged(other));
+        let dense = has_dense(plan, stream)
+            .then(|| Dense::between(plan, &merged, worlds, origin, source, stream.group));
+        let mut flow = walk(plan, &merged, dense.as_ref(), stream, source);
+        for world in worlds {
+            flow.permit(&Flow::of(plan, world, stream)?);
+        }
+        Some(flow)
     }
 
     /// Adds where another flow of the same stream may go; what must be stays what both must.
@@ -236,6 +215,58 @@ impl Flow {
         }
         way.reverse();
         way
+    }
+}
+
+fn origin(plan: &Plan, stream: &Stream) -> Option<(Attachment, IpAddr)> {
+    let origin = Attachment { node: stream.from, interface: stream.interface };
+    Some((origin, plan.interface(origin).address_like(stream.group)?))
+}
+
+fn has_dense(plan: &Plan, stream: &Stream) -> bool {
+    stream.group.is_ipv4() && dense::is_in(plan)
+}
+
+/// Follows packets from their sender to wherever they go.
+fn walk(plan: &Plan, world: &World, dense: Option<&Dense<'_>>, stream: &Stream, source: IpAddr) -> Flow {
+    let origin = Attachment { node: stream.from, interface: stream.interface };
+    let start =
+        Step { at: origin, ttl: stream.ttl, via: origin, sure: Sure::all(Certainty::Yes), settled: Certainty::Yes };
+    // What a router must get by one of several ways is known once all of them are: the first walk believes that each brings what
+    // it should, the others take back what did not come true.
+    let mut believed: Option<Came> = None;
+    let mut walks = 0;
+    loop {
+        let flow = Flow {
+            source,
+            group: stream.group,
+            origin,
+            outbound: BTreeMap::new(),
+            inbound: BTreeMap::new(),
+            receivers: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            rpf: BTreeMap::new(),
+        };
+        let mut walk = Walk {
+            plan,
+            world,
+            dense,
+            flow,
+            leaving: VecDeque::from([start]),
+            followed: BTreeMap::new(),
+            believed: believed.as_ref(),
+            came: Came::default(),
+        };
+        while let Some(step) = walk.leaving.pop_front() {
+            walk.leave(step);
+        }
+        let Walk { flow, came, .. } = walk;
+        walks += 1;
+        if dense.is_none() || believed.as_ref() == Some(&came) || walks > plan.nodes.len() + 1 {
+            return flow;
+        }
+        believed = Some(came);
     }
 }
 

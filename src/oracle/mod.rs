@@ -4,11 +4,13 @@
 //! - [`Flow`]: where the packets of a stream go in a world, with which TTLs, by which forwarding entries, and what stops them;
 //! - [`Paths`]: shortest unicast paths with all their equal-cost alternatives;
 //! - [`Deadlines`]: by when, and not before when, the protocols' own formulas let something happen;
+//! - [`Convergence`]: by when dense mode has come to rest after a change;
 //! - [`querier`]: who should query a wire.
 //!
 //! Where more than one outcome is right (a snooping bridge without a querier, a router that is stopped), the oracle says
 //! [`Certainty::Maybe`]: nothing may be demanded there, and nothing is wrong there.
 
+mod convergence;
 mod deadlines;
 mod dense;
 mod flow;
@@ -19,6 +21,7 @@ mod world;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use convergence::Convergence;
 pub use deadlines::{Deadlines, SLACK, querier};
 pub use dense::Rpf;
 pub use flow::{Blocked, ExpectedEntry, Flow, Passage, Why};

@@ -88,25 +88,74 @@ impl History {
         Some(until)
     }
 
-    /// Times at which what is permitted changes, with the world that permits all that is permitted from then on. Every excuse is
-    /// longer by the time that the network was held up.
-    pub fn permitted(&self, held_up: Duration) -> Vec<(Time, World)> {
+    /// The eras as the streams of one group see them: what happened to other groups' members does not part them.
+    fn eras_of(&self, group: IpAddr) -> Vec<Era> {
+        let mut eras: Vec<Era> = Vec::new();
+        for era in &self.eras {
+            match eras.last_mut() {
+                Some(last) if last.world.is_alike(&era.world, group) => {
+                    (last.end, last.grace, last.call) = (era.end, era.grace, era.call);
+                }
+                _ => eras.push(Era { world: era.world.only(group), ..era.clone() }),
+            }
+        }
+        eras
+    }
+
+    /// Times at which what is permitted to the streams of a group changes, with the worlds that each permit what flows in them from then
+    /// on: the one in force, and those that are still excused. Every excuse is longer by the time that the network was held up.
+    pub fn permitted(&self, group: IpAddr, held_up: Duration) -> Vec<(Time, Vec<World>)> {
+        let eras = self.eras_of(group);
         let mut times: Vec<Time> = Vec::new();
-        for (n, era) in self.eras.iter().enumerate() {
+        for (n, era) in eras.iter().enumerate() {
             times.push(if n == 0 { Time::ZERO } else { starts_early(era.start) });
             times.extend(self.excused_until(era, held_up).map(|until| until + SKEW + Duration::from_nanos(1)));
         }
         times.sort_unstable();
         times.dedup();
         let permits = |at: Time| {
-            let alive = self.eras.iter().enumerate().filter(|(n, era)| {
-                (*n == 0 || starts_early(era.start) <= at)
-                    && self.excused_until(era, held_up).is_none_or(|until| at <= until + SKEW)
-            });
-            alive.map(|(_, era)| era.world.clone()).reduce(|a, b| a.merged(&b)).unwrap_or_default()
+            let alive: Vec<&World> = eras
+                .iter()
+                .enumerate()
+                .filter(|(n, era)| {
+                    (*n == 0 || starts_early(era.start) <= at)
+                        && self.excused_until(era, held_up).is_none_or(|until| at <= until + SKEW)
+                })
+                .map(|(_, era)| &era.world)
+                .collect();
+            whatever_holds(&alive)
         };
         times.into_iter().map(|at| (at, permits(at))).collect()
     }
+
+    /// Every world that there was.
+    pub fn ever(&self) -> Vec<World> {
+        whatever_holds(&self.eras.iter().map(|era| &era.world).collect::<Vec<_>>())
+    }
+
+    /// The spans of time in which a change that matters to a group's streams was not yet over, or may not have been followed by all that
+    /// has to follow: from each change until `settle` after the last excuse.
+    pub fn unsettled(&self, group: IpAddr, settle: Duration, held_up: Duration) -> Vec<(Time, Time)> {
+        let changes = self.eras_of(group);
+        let changes = changes.iter().filter_map(|era| {
+            let until = self.excused_until(era, held_up).map_or(Time(u64::MAX), |until| until + settle + SKEW);
+            Some((starts_early(era.end?), until))
+        });
+        changes.collect()
+    }
+}
+
+/// All the faults that some worlds have, each with whatever members any of them has.
+fn whatever_holds(worlds: &[&World]) -> Vec<World> {
+    let members = worlds.iter().map(|world| (*world).clone()).reduce(|a, b| a.merged(&b)).unwrap_or_default();
+    let mut all: Vec<World> = Vec::new();
+    for world in worlds {
+        let world = world.with_members_of(&members);
+        if !all.contains(&world) {
+            all.push(world);
+        }
+    }
+    all
 }
 
 fn starts_early(at: Time) -> Time {
@@ -123,10 +172,9 @@ mod tests {
     }
 
     fn members(history: &History, ms: u64) -> usize {
-        let permitted = history.permitted(Duration::ZERO);
-        let world =
-            permitted.iter().rev().find(|(from, _)| *from <= at(ms)).map(|(_, world)| world.members(group()).count());
-        world.expect("time begins at zero")
+        let permitted = history.permitted(group(), Duration::ZERO);
+        let worlds = permitted.iter().rev().find(|(from, _)| *from <= at(ms)).map(|(_, worlds)| worlds);
+        worlds.and_then(|worlds| worlds.first()).expect("time begins at zero").members(group()).count()
     }
 
     #[test]
@@ -146,5 +194,27 @@ mod tests {
         assert_eq!(members(&history, 100_000), 1);
         history.went_on(at(500));
         assert_eq!([540, 560].map(|ms| members(&history, ms)), [1, 0]);
+    }
+
+    #[test]
+    fn a_fault_leaves_two_worlds_to_choose_from_until_it_is_over() {
+        let mut history = History::new(at(0));
+        history.change(at(100), Duration::ZERO, Duration::from_millis(50), |w| w.kill(NodeId(7)));
+        let worlds = |ms| {
+            let permitted = history.permitted(group(), Duration::ZERO);
+            permitted.iter().rev().find(|(from, _)| *from <= at(ms)).map(|(_, worlds)| worlds.len()).unwrap()
+        };
+        assert_eq!([50, 120, 200].map(worlds), [1, 2, 1]);
+        let settle = Duration::from_millis(30);
+        assert_eq!(history.unsettled(group(), settle, Duration::ZERO), [(at(98), at(182))]);
+    }
+
+    #[test]
+    fn what_other_groups_members_do_changes_nothing() {
+        let mut history = History::new(at(0));
+        let other = "239.9.9.9".parse().unwrap();
+        history.change(at(100), Duration::ZERO, Duration::from_millis(50), |w| w.join(NodeId(0), other, &all()));
+        assert_eq!(history.permitted(group(), Duration::ZERO).len(), 1);
+        assert_eq!(history.unsettled(group(), Duration::ZERO, Duration::ZERO), []);
     }
 }

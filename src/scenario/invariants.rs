@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::check::latency::interval;
 use super::check::wire::is_link_local;
 use super::explain;
 use super::outcome::{Finding, InvariantReport, Place, Verdict};
-use super::runner::{Run, millis};
+use super::runner::{Run, Started, millis};
 use crate::network::{Network, Sighting, Time};
-use crate::oracle::{Certainty, Flow, World};
+use crate::oracle::{Certainty, Convergence, Flow};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
 use crate::topology::steps::{Invariant, Message, Stream};
 
@@ -31,24 +32,71 @@ const ALL: [Invariant; 5] = [
 /// Where a stream was permitted to go, moment by moment.
 struct Permitted {
     spans: Vec<(Time, Flow)>,
+    /// When dense mode had not come to rest: packets may flood, and cross a wire more than once.
+    unsettled: Vec<(Time, Time)>,
+    convergence: Convergence,
+    /// By then after a change it is decided who forwards.
+    asserts: Duration,
 }
 
 impl Permitted {
-    fn of(plan: &Plan, worlds: &[(Time, World)], stream: &Stream) -> Option<Permitted> {
-        let spans = worlds.iter().map(|(from, world)| Flow::of(plan, world, stream).map(|flow| (*from, flow)));
-        Some(Permitted { spans: spans.collect::<Option<Vec<_>>>()? })
+    fn of<N: Network>(run: &Run<'_, N>, started: &Started) -> Option<Permitted> {
+        let (stream, held_up) = (&started.stream, run.network.held_up());
+        let worlds = run.history.permitted(stream.group, held_up);
+        let spans = worlds.iter().map(|(from, worlds)| Flow::between(run.plan, worlds, stream).map(|flow| (*from, flow)));
+        let spans = spans.collect::<Option<Vec<_>>>()?;
+        let convergence = run.convergence;
+        let pace = interval(stream);
+        let settle = convergence.settle(pace) + run.options.slack;
+        let mut unsettled = run.history.unsettled(stream.group, settle, held_up);
+        unsettled.push((started.at, started.at + settle + held_up));
+        // A message that is lost may be missed as long as it is not sent again.
+        unsettled.extend(run.losses.iter().map(|losing| {
+            (losing.from, losing.to.map_or(Time(u64::MAX), |to| to + convergence.prune_limit + settle + held_up))
+        }));
+        Some(Permitted { spans, unsettled, convergence, asserts: convergence.asserts(pace) + run.options.slack })
     }
 
     fn at(&self, time: Time) -> Option<&Flow> {
         let n = self.spans.partition_point(|(from, _)| *from <= time);
         self.spans.get(n.checked_sub(1)?).map(|(_, flow)| flow)
     }
+
+    /// Whether whatever had to be pruned was pruned by then, and nothing brings it back.
+    fn is_pruned_at(&self, time: Time) -> bool {
+        self.convergence.is_refreshed && !self.is_unsettled_at(time)
+    }
+
+    fn is_unsettled_at(&self, time: Time) -> bool {
+        self.unsettled.iter().any(|(from, to)| (*from..=*to).contains(&time))
+    }
+
+    /// Of the times at which a packet crossed a wire once more, in order, the first for which there is no excuse.
+    fn first_without_excuse(&self, times: impl Iterator<Item = Time>) -> Option<Time> {
+        // Without state refresh, each assert runs out after its time, and is decided anew.
+        let mut decided_again: Option<Time> = None;
+        for time in times {
+            if self.convergence.is_dense && self.is_unsettled_at(time) {
+                decided_again = Some(time);
+                continue;
+            }
+            if !self.convergence.is_dense || self.convergence.is_refreshed {
+                return Some(time);
+            }
+            match decided_again {
+                Some(from) if time <= from + self.asserts => {}
+                Some(from) if time < from + self.convergence.assert_time.saturating_sub(self.asserts) => return Some(time),
+                _ => decided_again = Some(time),
+            }
+        }
+        None
+    }
 }
 
 /// Judges all invariants that the scenario does not switch off.
 pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<InvariantReport> {
-    let worlds = run.history.permitted(run.network.held_up());
-    let streams: Vec<Stream> = run.streams.iter().map(|s| s.stream.clone()).collect();
+    let streams: Vec<(Stream, Option<Permitted>)> =
+        run.streams.iter().map(|started| (started.stream.clone(), Permitted::of(run, started))).collect();
     let mut reports = Vec::new();
     for invariant in ALL {
         let mut report = InvariantReport { invariant, verdict: Verdict::Passed, examined: 0, findings: Vec::new() };
@@ -57,18 +105,18 @@ pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<Inv
             reports.push(report);
             continue;
         }
-        for stream in &streams {
-            match invariant {
-                Invariant::NoDuplicates => no_duplicates(run, stream, &mut report),
-                Invariant::NoStrayData => no_stray_data(run, stream, &worlds, &mut report),
-                Invariant::TtlFalls => ttl_falls(run, stream, &worlds, &mut report),
-                Invariant::OnlyMembers => only_members(run, stream, &mut report),
-                // Of no stream's.
-                Invariant::WellFormed => {}
+        for (stream, permitted) in &streams {
+            match (invariant, permitted) {
+                (Invariant::NoDuplicates, Some(permitted)) => no_duplicates(run, stream, permitted, &mut report),
+                (Invariant::NoStrayData, Some(permitted)) => no_stray_data(run, stream, permitted, &mut report),
+                (Invariant::TtlFalls, Some(permitted)) => ttl_falls(run, stream, permitted, &mut report),
+                (Invariant::OnlyMembers, _) => only_members(run, stream, &mut report),
+                // Of no stream's, or of one whose sender has no address of its group's family.
+                _ => {}
             }
         }
         if invariant == Invariant::NoStrayData {
-            no_stray_groups(run, &worlds, &mut report);
+            no_stray_groups(run, &mut report);
         }
         if invariant == Invariant::WellFormed {
             well_formed(run, &mut report);
@@ -83,23 +131,31 @@ pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<Inv
     reports
 }
 
-fn no_duplicates<N: Network>(run: &mut Run<'_, N>, stream: &Stream, report: &mut InvariantReport) {
+fn no_duplicates<N: Network>(run: &mut Run<'_, N>, stream: &Stream, permitted: &Permitted, report: &mut InvariantReport) {
     for wire in run.plan.wire_ids() {
-        let mut seen: BTreeMap<(bool, Attachment), Vec<u64>> = BTreeMap::new();
+        let mut seen: BTreeMap<(bool, Attachment), Vec<(u64, Time)>> = BTreeMap::new();
         for s in run.records.sightings(run.network, &stream.name, wire) {
-            seen.entry((!s.outbound, s.at)).or_default().push(s.sequence);
+            seen.entry((!s.outbound, s.at)).or_default().push((s.sequence, s.time));
             report.examined += 1;
         }
         // Senders come first: who sent twice is to blame before who got it twice.
         for ((inbound, at), mut sequences) in seen {
             sequences.sort_unstable();
-            let twice: BTreeSet<u64> = sequences.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
-            let Some(&first) = twice.first() else { continue };
+            let mut twice: Vec<(Time, u64)> =
+                sequences.windows(2).filter(|w| w[0].0 == w[1].0).map(|w| (w[1].1, w[1].0)).collect();
+            twice.sort_unstable();
+            let Some(from) = permitted.first_without_excuse(twice.iter().map(|(time, _)| *time)) else { continue };
+            let inexcusable: BTreeSet<u64> = twice
+                .iter()
+                .filter(|(time, _)| *time >= from && !(permitted.convergence.is_dense && permitted.is_unsettled_at(*time)))
+                .map(|(_, n)| *n)
+                .collect();
+            let Some(&first) = twice.iter().find(|(time, _)| *time == from).map(|(_, n)| n) else { continue };
             let finding = explain::duplicated(run, stream, at.node, first..first + 1);
             let direction = if inbound { "into" } else { "out of" };
             let text = format!(
                 "{} packets of {} went more than once {direction} {}: {}",
-                twice.len(),
+                inexcusable.len(),
                 stream.name,
                 run.plan.name_of(at),
                 finding.text
@@ -124,10 +180,9 @@ fn snooping_from<N: Network>(run: &Run<'_, N>, wire: WireId) -> Option<Time> {
 fn no_stray_data<N: Network>(
     run: &mut Run<'_, N>,
     stream: &Stream,
-    worlds: &[(Time, World)],
+    permitted: &Permitted,
     report: &mut InvariantReport,
 ) {
-    let Some(permitted) = Permitted::of(run.plan, worlds, stream) else { return };
     let mut strays: BTreeMap<(bool, Attachment), (Sighting, u64)> = BTreeMap::new();
     for wire in run.plan.wire_ids() {
         let judged_from = snooping_from(run, wire);
@@ -136,7 +191,11 @@ fn no_stray_data<N: Network>(
             let Some(flow) = permitted.at(s.time) else { continue };
             let passages = if s.outbound { &flow.outbound } else { &flow.inbound };
             let flooding = !s.outbound && judged_from.is_some_and(|from| s.time < from);
-            if !flooding && passages.get(&s.at).is_none_or(|p| p.certainty == Certainty::No) {
+            let is_permitted = passages.get(&s.at).is_some_and(|p| {
+                // What floods for a moment may not go on.
+                p.certainty > Certainty::No && (p.settled > Certainty::No || !permitted.is_pruned_at(s.time))
+            });
+            if !flooding && !is_permitted {
                 let stray = strays.entry((!s.outbound, s.at)).or_insert((*s, 0));
                 stray.1 += 1;
                 if s.time < stray.0.time {
@@ -161,7 +220,11 @@ fn no_stray_data<N: Network>(
         } else if run.plan.node(at.node).is_router() {
             // Passed on from where it should not have been either: its sender is named already.
             let incoming = came_by(run, stream, at.node, first.sequence);
-            if incoming.is_some_and(|a| flow.is_some_and(|f| !f.inbound.contains_key(&a))) {
+            let pruned = permitted.is_pruned_at(first.time);
+            let may_arrive = |flow: &Flow, at: &Attachment| {
+                flow.inbound.get(at).is_some_and(|p| p.settled > Certainty::No || !pruned)
+            };
+            if incoming.is_some_and(|at| flow.is_some_and(|flow| !may_arrive(flow, &at))) {
                 continue;
             }
             explain::router(run, stream, at.node, incoming.map(|a| a.interface), Some(at.interface), false)
@@ -175,8 +238,8 @@ fn no_stray_data<N: Network>(
 }
 
 /// Frames that are no stream's: what routers forward of them must go where it would go by the file.
-fn no_stray_groups<N: Network>(run: &mut Run<'_, N>, worlds: &[(Time, World)], report: &mut InvariantReport) {
-    let everything = worlds.iter().map(|(_, w)| w.clone()).reduce(|a, b| a.merged(&b)).unwrap_or_default();
+fn no_stray_groups<N: Network>(run: &mut Run<'_, N>, report: &mut InvariantReport) {
+    let worlds = run.history.ever();
     for wire in run.plan.wire_ids() {
         for count in run.network.group_counts(wire) {
             let sent_by_router = count.outbound && run.plan.node(count.at.node).is_router();
@@ -201,7 +264,7 @@ fn no_stray_groups<N: Network>(run: &mut Run<'_, N>, worlds: &[(Time, World)], r
                 count: None,
                 burst: 1,
             };
-            let Some(flow) = Flow::of(run.plan, &everything, &stream) else { continue };
+            let Some(flow) = Flow::between(run.plan, &worlds, &stream) else { continue };
             if !flow.outbound.contains_key(&count.at) {
                 let text = format!(
                     "{} forwarded {} frames of no stream from {} to {}, which nobody there should have",
@@ -239,10 +302,9 @@ fn came_by<N: Network>(run: &mut Run<'_, N>, stream: &Stream, node: NodeId, sequ
 fn ttl_falls<N: Network>(
     run: &mut Run<'_, N>,
     stream: &Stream,
-    worlds: &[(Time, World)],
+    permitted: &Permitted,
     report: &mut InvariantReport,
 ) {
-    let Some(permitted) = Permitted::of(run.plan, worlds, stream) else { return };
     let mut wrong: BTreeMap<(bool, Attachment), (Sighting, BTreeSet<u8>)> = BTreeMap::new();
     for wire in run.plan.wire_ids() {
         for s in run.records.sightings(run.network, &stream.name, wire) {

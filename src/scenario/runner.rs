@@ -11,7 +11,7 @@ use super::outcome::{Figure, Finding, Place, ScenarioReport, StepReport, Value, 
 use super::records::Records;
 use super::summary;
 use crate::network::{LossId, Network, NetworkError, Time};
-use crate::oracle::{self, Deadlines, Flow};
+use crate::oracle::{self, Convergence, Deadlines, Flow};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
 use crate::topology::steps::{Action, Deadline, Expectation, MessageLoss, Scenario, SourceFilter, Stream};
 
@@ -68,13 +68,16 @@ pub(super) struct Losing {
     step: usize,
     id: LossId,
     loss: MessageLoss,
-    /// Whether a step undid it.
-    ended: bool,
+    /// When it began.
+    pub from: Time,
+    /// When a step undid it.
+    pub to: Option<Time>,
 }
 
 /// A scenario that runs.
 pub(super) struct Run<'a, N: Network> {
     pub plan: &'a Plan,
+    pub convergence: Convergence,
     pub network: &'a mut N,
     pub options: &'a Options,
     pub records: Records,
@@ -100,6 +103,7 @@ pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, option
     let began = network.now();
     let mut run = Run {
         plan,
+        convergence: Convergence::of(plan),
         network,
         options,
         records: Records::default(),
@@ -185,21 +189,26 @@ impl<N: Network> Run<'_, N> {
             }
             Action::Drop(loss) => {
                 let id = self.network.lose(loss)?;
-                self.losses.push(Losing { step: self.steps_done, id, loss: loss.clone(), ended: false });
+                let from = self.network.now();
+                self.losses.push(Losing { step: self.steps_done, id, loss: loss.clone(), from, to: None });
             }
             Action::Restore { wire, end } => {
-                for losing in &mut self.losses {
-                    losing.ended |= losing.loss.wire == *wire && (end.is_none() || losing.loss.from == *end);
-                }
                 let at = self.network.restore(*wire, *end)?;
+                for losing in &mut self.losses {
+                    if losing.loss.wire == *wire && (end.is_none() || losing.loss.from == *end) {
+                        losing.to.get_or_insert(at);
+                    }
+                }
                 let call = self.since(at);
                 self.history.change(at, call, self.options.slack, |world| world.restore(*wire, *end));
                 self.last_restart = Some(at);
             }
             Action::Kill { node } => {
+                // Until its neighbours miss it, they go on sending it what it no longer takes.
+                let grace = self.convergence.liveness + self.options.slack;
                 let at = self.network.kill(*node)?;
                 let call = self.since(at);
-                self.history.change(at, call, self.options.slack, |world| world.kill(*node));
+                self.history.change(at, call, grace, |world| world.kill(*node));
                 self.history.went_on(at);
                 self.last_fault = Some(at);
             }
@@ -464,7 +473,7 @@ impl<N: Network> Run<'_, N> {
 
     /// How long routers may go on forwarding to somebody who left.
     fn leave_grace(&self) -> Duration {
-        if self.losses.iter().any(|losing| !losing.ended) {
+        if self.losses.iter().any(|losing| losing.to.is_none()) {
             // The leave, or what asks for other members, may be among what is lost.
             return self.silence_grace();
         }
@@ -482,15 +491,15 @@ impl<N: Network> Run<'_, N> {
                 deadlines.leave(wire, None)
             }
         };
-        wires.map(of).max().unwrap_or_default() + self.options.slack
+        wires.map(of).max().unwrap_or_default() + self.convergence.prunes + self.options.slack
     }
 
     /// How long routers may believe in members that they cannot hear any more.
     fn silence_grace(&self) -> Duration {
         let world = self.history.now();
         let deadlines = Deadlines::new(self.plan, world);
-        self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max().unwrap_or_default()
-            + self.options.slack
+        let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
+        members.unwrap_or_default().max(self.convergence.liveness) + self.convergence.prunes + self.options.slack
     }
 
     /// Turns a failure that the measuring side may have caused into an inconclusive one.

@@ -18,7 +18,7 @@ use crate::topology::steps::Stream;
 const MOMENTS: usize = 40;
 
 /// The time between two packets (bursts) of a stream.
-fn interval(stream: &Stream) -> Duration {
+pub fn interval(stream: &Stream) -> Duration {
     Duration::try_from_secs_f64(f64::from(stream.burst.max(1)) / stream.rate).unwrap_or(Duration::from_secs(1))
 }
 

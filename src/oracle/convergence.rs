@@ -1,0 +1,205 @@
+//! How long PIM dense mode takes to come to rest after something has changed, by RFC 3973's own timers (§4.8), scaled by the plan's
+//! `timers`, and by what the kernel adds to them: it tells of a packet by a wrong interface at most once in three seconds an entry, so
+//! that a router that hears a flood on several of them settles one after another.
+
+use std::time::Duration;
+
+use router_core::time::Span;
+
+use super::deadlines::round_up;
+use crate::topology::plan::{Attachment, Multicast, NodeId, Pim, Plan, WireId};
+
+/// Between two upcalls for packets of one entry by a wrong interface. A constant of the kernel: it never scales.
+const WRONG_INTERFACE: Duration = Duration::from_secs(3);
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// What a plan's dense mode routers need to come to rest. Nothing at all where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Convergence {
+    /// Whether there are dense mode routers.
+    pub is_dense: bool,
+    /// By then routers that have come up know each other: Triggered_Hello_Delay (§4.3.1), the longest.
+    pub hello: Duration,
+    /// By then a router that fell silent is forgotten: the longest hold time that hellos announce (§4.3.3).
+    pub liveness: Duration,
+    /// By then a prune has taken effect however far from its sender: J/P_Override_Interval (§4.4.2.1) for each LAN of several
+    /// downstream routers.
+    pub prunes: Duration,
+    /// How many interfaces of one router, at the most, may carry packets of which it is not to be the forwarder.
+    pub contested: u32,
+    /// Whether state refresh keeps prunes and asserts from running out (§4.5): every router originates and relays it, well before any
+    /// of them does.
+    pub is_refreshed: bool,
+    /// After this time without state refresh the outcome of an assert is forgotten: the shortest Assert Time.
+    pub assert_time: Duration,
+    /// How long a prune that was lost is not sent again: the longest t_limit.
+    pub prune_limit: Duration,
+}
+
+/// The PIM variables of an interface, scaled, and rounded up to what messages can say.
+struct Variables {
+    triggered_hello_delay: Duration,
+    hold_time: Duration,
+    override_interval: Duration,
+    propagation_delay: Duration,
+    assert_time: Duration,
+    prune_hold_time: Duration,
+    prune_limit: Duration,
+    /// None where state refresh is off.
+    state_refresh_interval: Option<Duration>,
+}
+
+impl Variables {
+    fn of(plan: &Plan, pim: &Pim) -> Variables {
+        let scaled = |span: Option<Span>, millis: u64| {
+            plan.scaled(span.map_or(Duration::from_millis(millis), router_core::time::Span::get))
+        };
+        let hello_period = scaled(pim.hello_period, 30_000);
+        let hold_time = pim.hello_hold_time.map_or(hello_period.mul_f64(3.5), |span| plan.scaled(span.get()));
+        // Where the option is off on one side, the defaults hold (§4.3.5).
+        let (own_override, own_delay) = (scaled(pim.override_interval, 2500), scaled(pim.propagation_delay, 500));
+        let (override_interval, propagation_delay) = if pim.lan_prune_delay == Some(false) {
+            (own_override.max(Duration::from_millis(2500)), own_delay.max(Duration::from_millis(500)))
+        } else {
+            (own_override, own_delay)
+        };
+        let refresh = round_up(scaled(pim.state_refresh_interval, 60_000), SECOND);
+        Variables {
+            triggered_hello_delay: scaled(pim.triggered_hello_delay, 5_000),
+            hold_time: round_up(hold_time, SECOND),
+            override_interval: round_up(override_interval, MILLISECOND),
+            propagation_delay: round_up(propagation_delay, MILLISECOND),
+            assert_time: scaled(pim.assert_time, 180_000),
+            prune_hold_time: round_up(scaled(pim.prune_hold_time, 210_000), SECOND),
+            prune_limit: scaled(pim.prune_limit, 210_000),
+            state_refresh_interval: (pim.state_refresh != Some(false)).then_some(refresh),
+        }
+    }
+}
+
+impl Convergence {
+    /// What a plan's routers need.
+    pub fn of(plan: &Plan) -> Convergence {
+        let routers: Vec<NodeId> = plan.node_ids().filter(|id| is_dense(plan, *id)).collect();
+        let ends: Vec<(Attachment, Variables)> = routers
+            .iter()
+            .flat_map(|node| (0..plan.node(*node).interfaces.len()).map(|n| Attachment { node: *node, interface: n }))
+            .filter_map(|at| plan.pim_at(at).map(|pim| (at, Variables::of(plan, &pim))))
+            .collect();
+        if ends.is_empty() {
+            return Convergence::default();
+        }
+        let longest =
+            |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).max().unwrap_or_default();
+        let shortest =
+            |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).min().unwrap_or_default();
+        let on_wire = |wire: WireId| ends.iter().filter(move |(at, _)| plan.interface(*at).wire == wire);
+        let prunes = plan
+            .wire_ids()
+            .filter(|wire| on_wire(*wire).count() > 2)
+            .map(|wire| {
+                let of = |of: &dyn Fn(&Variables) -> Duration| on_wire(wire).map(|(_, v)| of(v)).max().unwrap_or_default();
+                of(&|v| v.override_interval) + of(&|v| v.propagation_delay)
+            })
+            .sum();
+        let contested = routers
+            .iter()
+            .map(|node| {
+                let shared = |(at, _): &&(Attachment, Variables)| {
+                    at.node == *node && on_wire(plan.interface(*at).wire).count() > 1
+                };
+                ends.iter().filter(shared).count()
+            })
+            .max()
+            .unwrap_or_default();
+        // One of them is the way to the source.
+        let contested = u32::try_from(contested).unwrap_or(u32::MAX).saturating_sub(1);
+        let hold = shortest(&|v| v.prune_hold_time);
+        let is_refreshed = ends
+            .iter()
+            .all(|(_, v)| v.state_refresh_interval.is_some_and(|interval| interval * 2 < hold));
+        Convergence {
+            is_dense: true,
+            hello: longest(&|v| v.triggered_hello_delay),
+            liveness: longest(&|v| v.hold_time),
+            prunes,
+            contested,
+            is_refreshed,
+            assert_time: shortest(&|v| v.assert_time),
+            prune_limit: longest(&|v| v.prune_limit),
+        }
+    }
+
+    /// By then it is settled who forwards, with a packet every `pace`: until then packets may cross a wire more than once (§4.6).
+    pub fn asserts(&self, pace: Duration) -> Duration {
+        (WRONG_INTERFACE + pace) * self.contested + pace
+    }
+
+    /// By then all has come to rest: neighbours are known, asserts decided, and what nobody asked for is pruned.
+    pub fn settle(&self, pace: Duration) -> Duration {
+        if !self.is_dense {
+            return Duration::ZERO;
+        }
+        self.hello + self.asserts(pace) + self.prunes + pace
+    }
+}
+
+fn is_dense(plan: &Plan, node: NodeId) -> bool {
+    plan.node(node).router().is_some_and(|router| router.multicast == Multicast::PimDm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::testing::Net;
+
+    fn secs(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn static_routers_need_no_time() {
+        let mut net = Net::new();
+        let (a, b) = (net.router("a"), net.router("b"));
+        net.link("l", a, b);
+        let convergence = Convergence::of(&net.plan());
+        assert_eq!(convergence, Convergence::default());
+        assert_eq!(convergence.settle(secs(1.0)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_link_needs_no_override_and_a_lan_of_three_does() {
+        let mut net = Net::new();
+        let (a, b, c) = (net.pim("a"), net.pim("b"), net.pim("c"));
+        net.link("l", a, b);
+        assert_eq!(Convergence::of(&net.plan()).prunes, Duration::ZERO);
+        net.lan("lan", &[a, b, c]);
+        let convergence = Convergence::of(&net.plan());
+        assert_eq!((convergence.prunes, convergence.contested), (secs(3.0), 1));
+        assert_eq!((convergence.hello, convergence.liveness), (secs(5.0), secs(105.0)));
+        assert!(convergence.is_refreshed);
+        assert_eq!(convergence.asserts(secs(0.1)), secs(3.2));
+    }
+
+    #[test]
+    fn the_kernels_part_does_not_scale_and_hold_times_are_whole_seconds() {
+        let mut net = Net::new();
+        let (a, b) = (net.pim("a"), net.pim("b"));
+        net.link("l", a, b);
+        net.link("m", a, b);
+        net.timers(0.1);
+        let convergence = Convergence::of(&net.plan());
+        assert_eq!((convergence.hello, convergence.liveness), (secs(0.5), secs(11.0)));
+        assert_eq!(convergence.asserts(Duration::ZERO), secs(3.0));
+    }
+
+    #[test]
+    fn one_router_without_state_refresh_lets_prunes_run_out() {
+        let mut net = Net::new();
+        let (a, b) = (net.pim("a"), net.pim("b"));
+        net.link("l", a, b);
+        net.router_mut(b).pim.state_refresh = Some(false);
+        assert!(!Convergence::of(&net.plan()).is_refreshed);
+    }
+}
