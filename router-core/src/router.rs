@@ -173,3 +173,26 @@ pub enum EventKind {
     /// A bound of [`crate::config::Limits`] was hit; said once per bound and interface.
     LimitReached { limit: String, interface: Option<String> },
 }
+
+impl EventKind {
+    /// The group that it is about, if it is about one.
+    pub fn group(&self) -> Option<IpAddr> {
+        match self {
+            EventKind::MemberAdded { group, .. }
+            | EventKind::MemberRemoved { group, .. }
+            | EventKind::Upstream { group, .. }
+            | EventKind::Downstream { group, .. }
+            | EventKind::Assert { group, .. }
+            | EventKind::EntryInstalled { group, .. }
+            | EventKind::EntryRemoved { group, .. } => Some(*group),
+            EventKind::Ready
+            | EventKind::Interface { .. }
+            | EventKind::Querier { .. }
+            | EventKind::OlderQuerier { .. }
+            | EventKind::NeighbourUp { .. }
+            | EventKind::NeighbourRestarted { .. }
+            | EventKind::NeighbourDown { .. }
+            | EventKind::LimitReached { .. } => None,
+        }
+    }
+}

@@ -163,6 +163,15 @@ pub struct Membership {
     pub version: u8,
 }
 
+/// A PIM neighbour that a router's daemon says it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Index of the interface.
+    pub interface: usize,
+    /// The neighbour's address there.
+    pub address: IpAddr,
+}
+
 /// What happened beside packets: a time line for verdicts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Happening {
@@ -170,6 +179,8 @@ pub struct Happening {
     pub time: Time,
     /// Where.
     pub node: Option<NodeId>,
+    /// The group that it is about, if it is about one.
+    pub group: Option<IpAddr>,
     /// What, as a person would say it.
     pub what: String,
     /// Its kind.
@@ -186,7 +197,9 @@ pub enum HappeningKind {
     Carrier,
     /// Unicast routes were moved at a router.
     Routes,
-    /// A router's daemon reported an event.
+    /// A router's daemon changed a forwarding entry.
+    Entry,
+    /// A router's daemon reported another event.
     Daemon,
 }
 
@@ -309,6 +322,8 @@ pub trait Network {
     fn entries(&mut self, router: NodeId) -> Result<Vec<Entry>, NetworkError>;
     /// What a router's daemon says of its members.
     fn memberships(&mut self, router: NodeId) -> Result<Vec<Membership>, NetworkError>;
+    /// What a router's daemon says of its PIM neighbours.
+    fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError>;
     /// What a router's daemon believes about a group, in a few lines for a verdict.
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String>;
     /// Carrier, route, fault and daemon events so far.

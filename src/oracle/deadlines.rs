@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::convergence::Convergence;
 use super::membership::{Certainty, is_version_1, runs_igmp};
 use super::world::World;
 use crate::topology::plan::{Attachment, Igmp, Multicast, NodeId, Plan, WireId};
@@ -84,12 +85,19 @@ pub struct Deadlines<'a> {
     plan: &'a Plan,
     world: &'a World,
     slack: Duration,
+    pace: Duration,
 }
 
 impl<'a> Deadlines<'a> {
     /// Deadlines with [`SLACK`].
     pub fn new(plan: &'a Plan, world: &'a World) -> Deadlines<'a> {
-        Deadlines { plan, world, slack: SLACK }
+        Deadlines { plan, world, slack: SLACK, pace: Duration::ZERO }
+    }
+
+    /// The same for a stream with a packet every `pace`: what only packets tell a router takes their time.
+    #[must_use]
+    pub fn with_pace(self, pace: Duration) -> Deadlines<'a> {
+        Deadlines { pace, ..self }
     }
 
     /// The same with another slack.
@@ -112,8 +120,12 @@ impl<'a> Deadlines<'a> {
             wires
         };
         let longest = |of: &dyn Fn(WireId) -> Duration| wires.iter().map(|wire| of(*wire)).max().unwrap_or_default();
+        let convergence = || Convergence::of(self.plan);
         let span = match formula {
             Formula::LeaveLatency => longest(&|wire| self.leave(wire, group)),
+            Formula::NeighbourLatency => convergence().hello,
+            Formula::NeighbourLiveness => convergence().liveness,
+            Formula::Convergence => convergence().settle(self.pace),
             Formula::JoinLatency => longest(&|wire| self.join(wire)),
             Formula::GroupMembershipInterval => {
                 longest(&|wire| self.longest(wire, true, &Variables::group_membership_interval))
@@ -126,9 +138,15 @@ impl<'a> Deadlines<'a> {
     }
 
     /// How long a wire may go on carrying a group after its last member left: the last member query time, with IGMPv1 the group
-    /// membership interval; behind proxies, theirs on top. Without the slack.
+    /// membership interval; behind proxies, theirs on top; on a wire with routers in dense mode, those of any wire that may lie behind
+    /// it, and the time of the prunes. Without the slack.
     pub fn leave(&self, wire: WireId, group: Option<IpAddr>) -> Duration {
-        self.leave_guarded(wire, group, &mut BTreeSet::new())
+        let own = self.leave_guarded(wire, group, &mut BTreeSet::new());
+        if !self.plan.wire(wire).ends.iter().any(|end| self.plan.pim_at(*end).is_some()) {
+            return own;
+        }
+        let anywhere = self.plan.wire_ids().map(|wire| self.leave_guarded(wire, group, &mut BTreeSet::new())).max();
+        own.max(anywhere.unwrap_or_default()) + Convergence::of(self.plan).prunes
     }
 
     fn leave_guarded(&self, wire: WireId, group: Option<IpAddr>, asked: &mut BTreeSet<WireId>) -> Duration {

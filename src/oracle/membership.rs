@@ -1,6 +1,6 @@
 //! Who wants which packets on a wire: hosts that joined, and proxies on behalf of what lies below them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::world::World;
@@ -72,6 +72,19 @@ pub(super) fn runs_pim(plan: &Plan, world: &World, at: Attachment) -> Certainty 
         Daemon::Smcroute => Certainty::No,
         Daemon::Exec(_) => Certainty::Maybe,
     }
+}
+
+/// The routers that should be PIM neighbours of the one at an interface, by their interfaces there, with how sure that is (RFC 3973
+/// §4.3): all that speak PIM on the wire and can be heard. Nobody, where it does not speak PIM itself.
+pub fn pim_neighbours(plan: &Plan, world: &World, at: Attachment) -> BTreeMap<Attachment, Certainty> {
+    let speaks = runs_pim(plan, world, at);
+    plan.wire(plan.interface(at).wire)
+        .ends
+        .iter()
+        .filter(|end| end.node != at.node && world.carries(plan, at, **end))
+        .map(|end| (*end, runs_pim(plan, world, *end).min(speaks)))
+        .filter(|(_, sure)| *sure > Certainty::No)
+        .collect()
 }
 
 /// The IGMP version that a router speaks at an interface.

@@ -25,6 +25,6 @@ pub use convergence::Convergence;
 pub use deadlines::{Deadlines, SLACK, querier};
 pub use dense::Rpf;
 pub use flow::{Blocked, ExpectedEntry, Flow, Passage, Why};
-pub use membership::{Certainty, accepts, is_nothing, wanted};
+pub use membership::{Certainty, accepts, is_nothing, pim_neighbours, wanted};
 pub use paths::{Distances, Hop, Paths};
 pub use world::World;

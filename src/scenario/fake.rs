@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::network::{
     Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
-    Membership, Network, NetworkError, Sighting, Time,
+    Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId, WireKind};
 use crate::topology::steps::{Cut, MessageLoss, Place, SourceFilter, Stream};
@@ -81,6 +81,7 @@ pub struct Fake {
     pub takes: u64,
     pub happenings: Vec<Happening>,
     pub outputs: Vec<CommandOutput>,
+    pub neighbours: BTreeMap<NodeId, Vec<Neighbour>>,
     pub unstamped: Vec<(WireId, GroupCount)>,
     pub captures: bool,
 }
@@ -104,6 +105,7 @@ impl Fake {
             takes: 0,
             happenings: Vec::new(),
             outputs: Vec::new(),
+            neighbours: BTreeMap::new(),
             unstamped: Vec::new(),
             captures: false,
         }
@@ -233,7 +235,7 @@ impl Fake {
     }
 
     fn happened(&mut self, node: Option<NodeId>, what: &str, kind: HappeningKind) {
-        self.happenings.push(Happening { time: self.now, node, what: what.into(), kind });
+        self.happenings.push(Happening { time: self.now, node, group: None, what: what.into(), kind });
     }
 }
 
@@ -429,6 +431,10 @@ impl Network for Fake {
             }
         }
         Ok(all)
+    }
+
+    fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
+        Ok(self.neighbours.get(&router).cloned().unwrap_or_default())
     }
 
     fn beliefs(&mut self, _router: NodeId, _group: IpAddr) -> Vec<String> {

@@ -260,8 +260,9 @@ impl<N: Network> Run<'_, N> {
                 check::delivery::not_delivered(self, stream, to, *lasting)
             }
             Expectation::Outage { stream, at, below, within } => {
-                let within = self.deadline(*within, &self.wires_of(at), self.group_of(stream));
-                check::latency::outage(self, stream, at, *below, within)
+                let (wires, group) = (self.wires_of(at), self.group_of(stream));
+                let (below, within) = (self.deadline(*below, &wires, group), self.deadline(*within, &wires, group));
+                check::latency::outage(self, stream, at, below, within)
             }
             Expectation::JoinLatency { stream, at, below } => {
                 let below = self.deadline(*below, &self.wires_of(at), self.group_of(stream));
@@ -287,6 +288,11 @@ impl<N: Network> Run<'_, N> {
             Expectation::Querier { wire, is, within } => {
                 let within = self.deadline(*within, &[*wire], None);
                 check::wire::querier(self, *wire, *is, within)
+            }
+            Expectation::Neighbours { at, are, within } => {
+                let wires: Vec<WireId> = at.iter().map(|at| self.plan.interface(*at).wire).collect();
+                let within = self.deadline(*within, &wires, None);
+                check::neighbours::neighbours(self, at, are.as_deref(), within)
             }
             Expectation::Tree { stream, within } => {
                 let within = self.deadline(*within, &[], self.group_of(stream));
@@ -433,7 +439,9 @@ impl<N: Network> Run<'_, N> {
 
     fn deadline(&self, deadline: Deadline, wires: &[WireId], group: Option<IpAddr>) -> Duration {
         let world = self.history.now();
-        Deadlines::new(self.plan, world).with_slack(self.options.slack).resolve(deadline, wires, group)
+        let streams = self.streams.iter().filter(|s| group.is_none_or(|group| group == s.stream.group));
+        let pace = streams.map(|s| check::latency::interval(&s.stream)).max().unwrap_or_default();
+        Deadlines::new(self.plan, world).with_slack(self.options.slack).with_pace(pace).resolve(deadline, wires, group)
     }
 
     fn wires_of(&self, nodes: &[NodeId]) -> Vec<WireId> {
@@ -553,11 +561,12 @@ pub fn time_limit(plan: &Plan, scenario: &Scenario, options: &Options) -> Durati
                     span(within) + *lasting
                 }
                 Expectation::NotDelivered { lasting, .. } => *lasting,
-                Expectation::Outage { below, within, .. } => span(within) + *below,
+                Expectation::Outage { below, within, .. } => span(within) + span(below),
                 Expectation::JoinLatency { below, .. } | Expectation::LeaveLatency { below, .. } => span(below),
                 Expectation::Seen { within, .. }
                 | Expectation::Member { within, .. }
                 | Expectation::Querier { within, .. }
+                | Expectation::Neighbours { within, .. }
                 | Expectation::Tree { within, .. }
                 | Expectation::Entry { within, .. }
                 | Expectation::Scope { within, .. }

@@ -178,6 +178,12 @@ pub enum Formula {
     GroupMembershipInterval,
     /// Other Querier Present Interval: robustness × query interval + half the query response interval.
     OtherQuerierPresentInterval,
+    /// By when PIM routers that came up know each other: Triggered_Hello_Delay.
+    NeighbourLatency,
+    /// By when a PIM router that fell silent is forgotten: the hold time that its hellos announce.
+    NeighbourLiveness,
+    /// By when PIM dense mode has come to rest after a change: neighbours known, asserts decided, prunes in force.
+    Convergence,
 }
 
 /// A check.
@@ -189,7 +195,7 @@ pub enum Expectation {
     /// No host gets any packet that is sent during `lasting`.
     NotDelivered { stream: String, to: Vec<NodeId>, lasting: Duration },
     /// The longest gap at each host since the last fault lies below a bound; waits until packets flow again, at most `within`.
-    Outage { stream: String, at: Vec<NodeId>, below: Duration, within: Deadline },
+    Outage { stream: String, at: Vec<NodeId>, below: Deadline, within: Deadline },
     /// Join call to first packet at each host, for its last join of the group.
     JoinLatency { stream: String, at: Vec<NodeId>, below: Deadline },
     /// Leave call to the last packet on the wire, for the last leave of the group there.
@@ -211,6 +217,8 @@ pub enum Expectation {
     Member { at: Attachment, group: IpAddr, present: bool, filter: Option<SourceFilter>, within: Deadline },
     /// Who is the IGMP querier of a wire: judged by the queries on it, explained by what routers say.
     Querier { wire: WireId, is: NodeId, within: Deadline },
+    /// Routers know each other by PIM at these attachments: exactly `are`, or who follows from the topology.
+    Neighbours { at: Vec<Attachment>, are: Option<Vec<NodeId>>, within: Deadline },
     /// Kernel entries of all routers for the stream make the tree that the oracle gives.
     Tree { stream: String, within: Deadline },
     /// A router's kernel has (or has not) an entry.

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use super::Judgement;
 use super::delivery::{not_started, sent_within};
-use crate::network::{Arrival, Happening, HappeningKind, Network, NetworkError, Time};
+use super::timeline::Timeline;
+use crate::network::{Arrival, Network, NetworkError, Time};
 use crate::oracle::Deadlines;
 use crate::scenario::explain;
-use crate::scenario::outcome::{Figure, Finding, Moment, Place, Value, Verdict};
+use crate::scenario::outcome::{Figure, Finding, Place, Value, Verdict};
 use crate::scenario::runner::{Run, millis};
 use crate::topology::plan::{NodeId, WireId};
 use crate::topology::steps::Stream;
-
-/// Lines of a time line at most.
-const MOMENTS: usize = 40;
 
 /// The time between two packets (bursts) of a stream.
 pub fn interval(stream: &Stream) -> Duration {
@@ -69,7 +67,7 @@ pub fn outage<N: Network>(
             let sent = sent_within(run.records.sent(run.network, stream), gap.start, now);
             sent.end - sent.start
         } else {
-            firsts.push((gap.end, name.clone()));
+            firsts.push((gap.end, *host));
             lost_between(arrivals, gap.start, gap.end)
         };
         judgement.figures.push(Figure::at("outage", &name, Value::Span(gap.length())));
@@ -103,21 +101,13 @@ pub fn outage<N: Network>(
             .findings
             .push(Finding::text(format!("cannot be judged: the network was held up for {}", spell(held_up))));
     }
-    if let Some(reaction) = agent_reaction(&run.network.happenings(), fault) {
+    let timeline = Timeline::of(run, fault, started.stream.group, firsts);
+    if let Some(reaction) = timeline.agent_reaction() {
         judgement.figures.push(Figure::new("unicast routes moved in", Value::Span(reaction)));
     }
-    judgement.timeline = timeline(run, fault, &firsts);
+    judgement.figures.extend(timeline.parts(run));
+    judgement.timeline = timeline.moments(run);
     Ok(judgement)
-}
-
-/// How long the route agent took after a fault, from its first news to its last change: its part of an outage, apart from multicast's.
-fn agent_reaction(happenings: &[Happening], fault: Time) -> Option<Duration> {
-    let times = |kinds: &'static [HappeningKind]| {
-        happenings.iter().filter(move |h| h.time >= fault && kinds.contains(&h.kind)).map(|h| h.time)
-    };
-    let news = times(&[HappeningKind::Carrier, HappeningKind::Routes]).min()?;
-    let moved = times(&[HappeningKind::Routes]).max()?;
-    (moved > news).then(|| moved.since(news))
 }
 
 struct Gap {
@@ -132,18 +122,23 @@ impl Gap {
 }
 
 /// The longest time without a packet that reaches past a fault, the time since the last packet included. None if nothing came before.
+/// A time in which no packet was lost is only its sender's pause: it counts where none was lost at all.
 fn longest_gap(arrivals: &[Arrival], fault: Time, now: Time) -> Option<Gap> {
-    let before = arrivals.iter().rev().find(|a| a.received <= fault)?.received;
-    let mut longest = Gap { start: before, end: before };
-    let mut last = before;
-    for arrival in arrivals.iter().filter(|a| a.received > fault).map(|a| a.received).chain([now]) {
-        let gap = Gap { start: last, end: arrival };
-        if gap.length() > longest.length() {
-            longest = gap;
+    let before = arrivals.iter().rev().find(|a| a.received <= fault)?;
+    let mut longest = (false, Duration::ZERO, Gap { start: before.received, end: before.received });
+    let mut last = (before.received, before.sequence);
+    let after = arrivals.iter().filter(|a| a.received > fault).map(|a| (a.received, Some(a.sequence)));
+    for (received, sequence) in after.chain([(now, None)]) {
+        let gap = Gap { start: last.0, end: received };
+        let lost = sequence.is_none_or(|sequence| sequence > last.1 + 1);
+        // What comes after the last packet may be on its way.
+        let lost = lost && (sequence.is_some() || gap.length() > longest.1);
+        if (lost, gap.length()) > (longest.0, longest.1) {
+            longest = (lost, gap.length(), gap);
         }
-        last = arrival;
+        last = (received, sequence.unwrap_or(last.1).max(last.1));
     }
-    Some(longest)
+    Some(longest.2)
 }
 
 fn lost_between(arrivals: &[Arrival], start: Time, end: Time) -> u64 {
@@ -153,30 +148,6 @@ fn lost_between(arrivals: &[Arrival], start: Time, end: Time) -> u64 {
         (Some(last), Some(next)) => next.saturating_sub(last + 1),
         _ => 0,
     }
-}
-
-/// What happened from a fault on: carrier, routes, entries, and the first packet at each host.
-fn timeline<N: Network>(run: &Run<'_, N>, fault: Time, firsts: &[(Time, String)]) -> Vec<Moment> {
-    let mut moments: Vec<(Time, String)> = run
-        .network
-        .happenings()
-        .into_iter()
-        .filter(|h| h.time >= fault)
-        .map(|h| {
-            let node = h.node.map(|node| format!("{}: ", run.name(node))).unwrap_or_default();
-            let kind = match h.kind {
-                HappeningKind::Fault => "fault",
-                HappeningKind::Carrier => "carrier",
-                HappeningKind::Routes => "routes",
-                HappeningKind::Daemon => "daemon",
-            };
-            (h.time, format!("{kind}: {node}{}", h.what))
-        })
-        .collect();
-    moments.extend(firsts.iter().map(|(time, host)| (*time, format!("first packet again at {host}"))));
-    moments.sort();
-    moments.truncate(MOMENTS);
-    moments.into_iter().map(|(time, what)| Moment { after: time.since(fault), what }).collect()
 }
 
 /// From each host's last join of the stream's group to its first packet.
@@ -342,19 +313,4 @@ pub fn leave_latency<N: Network>(
 
 fn spell(span: Duration) -> String {
     humantime::format_duration(millis(span)).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_route_agents_part_of_an_outage_runs_from_its_news_to_its_last_change() {
-        let at = |micros: u64, kind| Happening { time: Time(micros * 1000), node: None, what: String::new(), kind };
-        let before = at(1, HappeningKind::Routes);
-        let carrier = at(100, HappeningKind::Carrier);
-        let history = [at(240, HappeningKind::Routes), before.clone(), at(90, HappeningKind::Fault), carrier.clone()];
-        assert_eq!(agent_reaction(&history, Time(90_000)), Some(Duration::from_micros(140)));
-        assert_eq!(agent_reaction(&[before, carrier], Time(90_000)), None, "nothing moved");
-    }
 }

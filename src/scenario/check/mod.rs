@@ -3,8 +3,10 @@
 pub mod command;
 pub mod delivery;
 pub mod latency;
+pub mod neighbours;
 pub mod scope;
 pub mod state;
+pub mod timeline;
 pub mod wire;
 
 use super::outcome::{Figure, Finding, Moment, Verdict};

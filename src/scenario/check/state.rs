@@ -17,7 +17,7 @@ use crate::topology::steps::SourceFilter;
 const PACE: Duration = Duration::from_millis(10);
 
 /// Waits with a condition that asks the network, at most every [`PACE`].
-fn wait_asking<N: Network>(
+pub fn wait_asking<N: Network>(
     run: &mut Run<'_, N>,
     deadline: Time,
     mut done: impl FnMut(&mut N) -> Result<bool, NetworkError>,

@@ -212,11 +212,14 @@ pub(in crate::topology) enum Deadline {
     Formula(Formula),
 }
 
-const FORMULAS: [(&str, Formula); 4] = [
+const FORMULAS: [(&str, Formula); 7] = [
     ("leave-latency", Formula::LeaveLatency),
     ("join-latency", Formula::JoinLatency),
     ("group-membership-interval", Formula::GroupMembershipInterval),
     ("other-querier-present-interval", Formula::OtherQuerierPresentInterval),
+    ("neighbour-latency", Formula::NeighbourLatency),
+    ("neighbour-liveness", Formula::NeighbourLiveness),
+    ("convergence", Formula::Convergence),
 ];
 
 impl Read for Deadline {
@@ -279,6 +282,8 @@ told_by_key! {
         Member(Member),
         /// Who is the IGMP querier.
         Querier(Querier),
+        /// Which PIM neighbours routers know.
+        Neighbours(Neighbours),
         /// The kernels' entries make the tree of the oracle.
         Tree(Tree),
         /// A kernel forwarding entry.
@@ -328,7 +333,7 @@ keys! {
         /// The hosts (default all that have joined its group).
         pub at: Option<OneOrMany<At<String>>>,
         /// The bound.
-        pub below: At<Time>,
+        pub below: Deadline,
         /// By when packets must flow again (default 10s).
         pub within: Option<Deadline>,
     }
@@ -452,6 +457,18 @@ keys! {
         /// The router.
         pub is: At<String>,
         /// By when (default 3s).
+        pub within: Option<Deadline>,
+    }
+}
+
+keys! {
+    /// Routers know exactly their PIM neighbours.
+    pub struct Neighbours as "`expect: {neighbours}`" {
+        /// Where: a router, a wire (all its PIM routers), `WIRE.ROUTER` or `ROUTER:INTERFACE`.
+        pub neighbours: At<String>,
+        /// Exactly these routers (default: those that follow from the topology and from what has failed).
+        pub are: Option<At<OneOrMany<At<String>>>>,
+        /// By when (default the formula `neighbour-latency`).
         pub within: Option<Deadline>,
     }
 }

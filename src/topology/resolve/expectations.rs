@@ -8,7 +8,7 @@ use super::Resolver;
 use super::scenarios::State;
 use crate::topology::fault::FaultKind;
 use crate::topology::file::{self, Expect, Since};
-use crate::topology::plan::NodeId;
+use crate::topology::plan::{Attachment, NodeId};
 use crate::topology::read::{At, OneOrMany};
 use crate::topology::scalars::{Int, Time};
 use crate::topology::steps::{Deadline, Expectation, Formula, SourceFilter, Stream};
@@ -68,7 +68,8 @@ impl Resolver<'_> {
                 let stream = self.known_stream(state, &e.outage);
                 let at = self.audience(state, stream.as_ref(), &e.at, About::Members("at"), &e.outage.span);
                 let within = deadline(e.within, Deadline::After(RECOVERY));
-                Expectation::Outage { stream: stream?.name, at: at?, below: e.below.0, within }
+                let below = self::within(Some(e.below));
+                Expectation::Outage { stream: stream?.name, at: at?, below, within }
             }
             Expect::JoinLatency(e) => {
                 let stream = self.known_stream(state, &e.join_latency);
@@ -129,6 +130,35 @@ impl Resolver<'_> {
                 self.end_of(wire, is, &e.is.span)?;
                 Expectation::Querier { wire, is, within: within(e.within) }
             }
+            Expect::Neighbours(e) => {
+                let at = self.speakers(&e.neighbours);
+                let are = match &e.are {
+                    None => None,
+                    Some(names) => Some(names.0.iter().map(|name| self.router(name)).collect::<Option<Vec<_>>>()),
+                };
+                let within = deadline(e.within, Deadline::Formula(Formula::NeighbourLatency));
+                let at = at?;
+                let are = match are {
+                    None => None,
+                    Some(routers) => {
+                        let routers = routers?;
+                        for (router, name) in routers.iter().zip(e.are.iter().flat_map(|names| &names.0)) {
+                            let on_wire = |at: &Attachment| {
+                                let wire = self.plan.interface(*at).wire;
+                                self.plan.wire(wire).ends.iter().any(|end| end.node == *router)
+                            };
+                            if !at.iter().any(on_wire) {
+                                let of = self.plan.wire(self.plan.interface(*at.first()?).wire).name.clone();
+                                let kind = FaultKind::NotAttached { node: name.value.clone(), wire: of };
+                                self.cx.push(&name.span, kind);
+                                return None;
+                            }
+                        }
+                        Some(routers)
+                    }
+                };
+                Expectation::Neighbours { at, are, within }
+            }
             Expect::Tree(e) => {
                 Expectation::Tree { stream: self.known_stream(state, &e.tree)?.name, within: within(e.within) }
             }
@@ -142,6 +172,25 @@ impl Resolver<'_> {
                 within: within(e.within),
             },
         })
+    }
+
+    /// The attachments at a place where PIM runs: a router's, a wire's, or one.
+    fn speakers(&mut self, place: &At<String>) -> Option<Vec<Attachment>> {
+        let ends: Vec<Attachment> = if place.contains('.') || place.contains(':') {
+            vec![self.attachment(place)?]
+        } else if let Some(wire) = self.plan.find_wire(place) {
+            self.plan.wire(wire).ends.clone()
+        } else {
+            let node = self.router(place)?;
+            (0..self.plan.node(node).interfaces.len()).map(|interface| Attachment { node, interface }).collect()
+        };
+        let speakers: Vec<Attachment> = ends.into_iter().filter(|at| self.plan.pim_at(*at).is_some()).collect();
+        if speakers.is_empty() {
+            let kind = FaultKind::WrongCount { what: "`neighbours`", needed: "a router that speaks PIM", count: 0 };
+            self.fault(&place.span, kind);
+            return None;
+        }
+        Some(speakers)
     }
 
     fn lasting(&mut self, given: Option<&At<Time>>) -> Duration {

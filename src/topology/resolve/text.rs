@@ -20,6 +20,9 @@ fn deadline(deadline: Deadline) -> String {
         Deadline::Formula(Formula::JoinLatency) => "join-latency".into(),
         Deadline::Formula(Formula::GroupMembershipInterval) => "group-membership-interval".into(),
         Deadline::Formula(Formula::OtherQuerierPresentInterval) => "other-querier-present-interval".into(),
+        Deadline::Formula(Formula::NeighbourLatency) => "neighbour-latency".into(),
+        Deadline::Formula(Formula::NeighbourLiveness) => "neighbour-liveness".into(),
+        Deadline::Formula(Formula::Convergence) => "convergence".into(),
     }
 }
 
@@ -100,7 +103,7 @@ impl Resolver<'_> {
                 format!("{stream} not delivered to {} for {}", self.names(to), time(*lasting))
             }
             Expectation::Outage { stream, at, below, .. } => {
-                format!("outage of {stream} at {} below {}", self.names(at), time(*below))
+                format!("outage of {stream} at {} below {}", self.names(at), deadline(*below))
             }
             Expectation::JoinLatency { stream, at, below } => {
                 format!("join latency of {stream} at {} below {}", self.names(at), deadline(*below))
@@ -129,6 +132,15 @@ impl Resolver<'_> {
             Expectation::Querier { wire, is, within } => {
                 let wire = &self.plan.wire(*wire).name;
                 format!("{} to be querier of {wire} within {}", self.name(*is), deadline(*within))
+            }
+            Expectation::Neighbours { at, are, within } => {
+                let ends: Vec<String> = at.iter().map(|at| self.end_name(*at)).collect();
+                let are = match are {
+                    Some(are) if are.is_empty() => "nobody".to_owned(),
+                    Some(are) => self.names(are),
+                    None => "all their neighbours".to_owned(),
+                };
+                format!("{} to know {are} within {}", shortened(&ends), deadline(*within))
             }
             Expectation::Tree { stream, within } => format!("tree of {stream} within {}", deadline(*within)),
             Expectation::Entry { router, source, group, present, within, .. } => {

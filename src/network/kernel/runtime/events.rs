@@ -147,7 +147,11 @@ impl State {
             return;
         }
         let what = describe(&event.kind);
-        self.happenings.push(Happening { time: event.time, node: Some(node), what, kind: HappeningKind::Daemon });
+        let kind = match event.kind {
+            EventKind::EntryInstalled { .. } | EventKind::EntryRemoved { .. } => HappeningKind::Entry,
+            _ => HappeningKind::Daemon,
+        };
+        self.happenings.push(Happening { time: event.time, node: Some(node), group: event.kind.group(), what, kind });
     }
 }
 

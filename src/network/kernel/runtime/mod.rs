@@ -29,7 +29,7 @@ use crate::lab::{self, Lab};
 use crate::network::notifier::Notifier;
 use crate::network::{
     Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
-    Membership, Network, NetworkError, Sighting, Time,
+    Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::observe::entries;
 use crate::observe::store::Limits;
@@ -158,7 +158,7 @@ impl<'p> KernelNetwork<'p> {
             // Its events only explain; that they are missing is part of the explanation.
             let what = format!("its events cannot be followed: {error}");
             let time = clock::monotonic();
-            self.faults.push(Happening { time, node: Some(id), what, kind: HappeningKind::Daemon });
+            self.faults.push(Happening { time, node: Some(id), group: None, what, kind: HappeningKind::Daemon });
         }
     }
 
@@ -234,7 +234,7 @@ impl<'p> KernelNetwork<'p> {
     }
 
     fn note(&mut self, time: Time, node: Option<NodeId>, what: String) {
-        self.faults.push(Happening { time, node, what, kind: HappeningKind::Fault });
+        self.faults.push(Happening { time, node, group: None, what, kind: HappeningKind::Fault });
     }
 
     fn tell_agent(&mut self, message: &agent::Message) {
@@ -499,9 +499,21 @@ impl Network for KernelNetwork<'_> {
         Ok(groups.into_iter().filter_map(membership).collect())
     }
 
+    fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
+        let Shown::Neighbours(neighbours) = self.ask(router, Show::Neighbours)? else {
+            return Err(failed("ask a router for its neighbours", "it answered something else"));
+        };
+        let interfaces = &self.plan.node(router).interfaces;
+        let neighbour = |known: router_core::show::Neighbour| {
+            let interface = interfaces.iter().position(|interface| interface.name == known.interface)?;
+            Some(Neighbour { interface, address: known.address })
+        };
+        Ok(neighbours.into_iter().filter_map(neighbour).collect())
+    }
+
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
         let mut lines = Vec::new();
-        for what in [Show::Groups, Show::Entries] {
+        for what in [Show::Groups, Show::Entries, Show::Trees] {
             match self.ask(router, what) {
                 Ok(shown) => lines.extend(believe(&shown, group)),
                 Err(error) => {
@@ -522,6 +534,7 @@ impl Network for KernelNetwork<'_> {
             Err(error) => all.push(Happening {
                 time: clock::monotonic(),
                 node: None,
+                group: None,
                 what: format!("the route agent's log cannot be read: {error}"),
                 kind: HappeningKind::Routes,
             }),
@@ -576,6 +589,28 @@ fn believe(shown: &Shown, group: IpAddr) -> Vec<String> {
                 .collect();
             if lines.is_empty() { vec![format!("wants no entry for {group}")] } else { lines }
         }
+        Shown::Trees(trees) => trees.iter().filter(|tree| tree.group == group).map(believe_tree).collect(),
         _ => Vec::new(),
     }
+}
+
+/// A dense mode router's state in words.
+fn believe_tree(tree: &router_core::show::Tree) -> String {
+    let way = match (&tree.rpf_interface, tree.rpf_neighbour) {
+        (Some(interface), Some(neighbour)) => format!(" by {interface} from {neighbour}"),
+        (Some(interface), None) => format!(" on its link {interface}"),
+        (None, _) => " without a route".to_owned(),
+    };
+    let mut text = format!("is {} upstream for ({}, {}){way}", tree.upstream, tree.source, tree.group);
+    for (name, state) in &tree.interfaces {
+        if state.downstream != "no-info" {
+            text += &format!(", has {name} {}", state.downstream);
+        }
+        if state.assert != "no-info" {
+            let winner = state.assert_winner.filter(|_| state.assert == "loser");
+            let winner = winner.map(|winner| format!(" to {winner}")).unwrap_or_default();
+            text += &format!(", is assert {}{winner} on {name}", state.assert);
+        }
+    }
+    text
 }

@@ -76,7 +76,7 @@ fn happening(plan: &Plan, record: Record) -> Happening {
         }
         What::Resynchronised => (HappeningKind::Routes, "all interfaces and routes were read anew".into()),
     };
-    Happening { time: record.time, node: plan.find_node(&record.node), what, kind }
+    Happening { time: record.time, node: plan.find_node(&record.node), group: None, what, kind }
 }
 
 #[cfg(test)]
