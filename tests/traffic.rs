@@ -85,6 +85,7 @@ fn stream(name: &str) -> StreamSpec {
         interface: A,
         source: Some(ip(SOURCE)),
         group: ip(GROUP),
+        groups: 1,
         port: 5001,
         rate: 1000.0,
         size: 200,

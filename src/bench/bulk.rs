@@ -134,6 +134,7 @@ pub fn stamped() -> Result<Rates, NoFigure> {
         interface: out,
         source: None,
         group: IpAddr::V4(GROUP),
+        groups: 1,
         port: 5002,
         rate: 1.0,
         size: SIZE,

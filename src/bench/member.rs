@@ -150,6 +150,7 @@ impl Member {
             interface: out,
             source: None,
             group: GROUP,
+            groups: 1,
             port: 5001,
             rate,
             size: 200,

@@ -90,16 +90,15 @@ impl Convergence {
         if ends.is_empty() {
             return Convergence::default();
         }
-        let longest =
-            |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).max().unwrap_or_default();
-        let shortest =
-            |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).min().unwrap_or_default();
+        let longest = |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).max().unwrap_or_default();
+        let shortest = |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).min().unwrap_or_default();
         let on_wire = |wire: WireId| ends.iter().filter(move |(at, _)| plan.interface(*at).wire == wire);
         let prunes = plan
             .wire_ids()
             .filter(|wire| on_wire(*wire).count() > 2)
             .map(|wire| {
-                let of = |of: &dyn Fn(&Variables) -> Duration| on_wire(wire).map(|(_, v)| of(v)).max().unwrap_or_default();
+                let of =
+                    |of: &dyn Fn(&Variables) -> Duration| on_wire(wire).map(|(_, v)| of(v)).max().unwrap_or_default();
                 of(&|v| v.override_interval) + of(&|v| v.propagation_delay)
             })
             .sum();
@@ -116,9 +115,8 @@ impl Convergence {
         // One of them is the way to the source.
         let contested = u32::try_from(contested).unwrap_or(u32::MAX).saturating_sub(1);
         let hold = shortest(&|v| v.prune_hold_time);
-        let is_refreshed = ends
-            .iter()
-            .all(|(_, v)| v.state_refresh_interval.is_some_and(|interval| interval * 2 < hold));
+        let is_refreshed =
+            ends.iter().all(|(_, v)| v.state_refresh_interval.is_some_and(|interval| interval * 2 < hold));
         Convergence {
             is_dense: true,
             hello: longest(&|v| v.triggered_hello_delay),

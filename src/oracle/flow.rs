@@ -130,8 +130,8 @@ impl Flow {
         }
         let (origin, source) = origin(plan, stream)?;
         let merged = others.iter().fold(first.clone(), |merged, other| merged.merged(other));
-        let dense = has_dense(plan, stream)
-            .then(|| Dense::between(plan, &merged, worlds, origin, source, stream.group));
+        let dense =
+            has_dense(plan, stream).then(|| Dense::between(plan, &merged, worlds, origin, source, stream.group));
         let mut flow = walk(plan, &merged, dense.as_ref(), stream, source);
         for world in worlds {
             flow.permit(&Flow::of(plan, world, stream)?);

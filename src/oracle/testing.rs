@@ -197,6 +197,7 @@ pub fn stream(name: &str, from: NodeId, ttl: u8) -> Stream {
         from,
         interface: 0,
         group: group(),
+        groups: 1,
         port: 5001,
         rate: 100.0,
         size: 200,

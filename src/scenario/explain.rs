@@ -157,20 +157,31 @@ pub fn router<N: Network>(
     let source = flow.as_ref().map(|f| f.source.to_string()).unwrap_or_default();
     let from = incoming.map(|n| format!(" from {}", interface(n))).unwrap_or_default();
     let to = outgoing.map(|n| format!(" to {}", interface(n))).unwrap_or_default();
-    let should_word = if should { "should" } else { "should not" };
-    let mut text = format!("{} {should_word} forward ({source}, {}){from}{to}", node.name, stream.group);
+    let entries = run.network.entries(router).unwrap_or_default();
+    let entry = flow.as_ref().and_then(|flow| entry_of(&entries, flow.source, stream.group));
+    let holds = entry.is_some_and(|e| {
+        let own = |n: usize| node.interfaces.get(n).map(|interface| interface.ttl_threshold.max(1));
+        let leaves = outgoing.is_none_or(|n| e.outgoing.iter().any(|(at, ttl)| *at == n && own(n) == Some(*ttl)));
+        leaves && (incoming.is_none() || e.incoming == incoming)
+    });
     // What the file itself has against it.
-    if let Some(flow) = &flow {
-        let of_router = |b: &&crate::oracle::Blocked| {
-            b.at.node == router
-                && incoming.is_none_or(|n| n == b.at.interface)
-                && (b.outgoing.is_none() || b.outgoing == outgoing)
-        };
-        if let Some(blocked) = flow.blocked.iter().find(of_router) {
-            text = format!("{text}: {}", blocked.why);
-        }
+    let of_router = |b: &&crate::oracle::Blocked| {
+        b.at.node == router
+            && incoming.is_none_or(|n| n == b.at.interface)
+            && (b.outgoing.is_none() || b.outgoing == outgoing)
+    };
+    let blocked = flow.as_ref().and_then(|flow| flow.blocked.iter().find(of_router));
+    let should_word = match should {
+        // What went wrong is over.
+        true if holds && blocked.is_none() => "did not always",
+        true => "should",
+        false => "should not",
+    };
+    let mut text = format!("{} {should_word} forward ({source}, {}){from}{to}", node.name, stream.group);
+    if let Some(blocked) = blocked {
+        text = format!("{text}: {}", blocked.why);
     }
-    let kernel = flow.as_ref().map(|f| kernel(run, router, f.source, f.group));
+    let kernel = flow.as_ref().map(|f| kernel(run, router, f.source, stream.group));
     let daemon = daemon(run, router, outgoing, stream.group);
     for part in kernel.into_iter().chain(daemon) {
         text = format!("{text}; {part}");
@@ -189,16 +200,19 @@ pub fn router<N: Network>(
     }
 }
 
+/// The entry that packets of a source take: its own before the group's.
+fn entry_of(entries: &[Entry], source: IpAddr, group: IpAddr) -> Option<&Entry> {
+    let takes = |e: &&Entry| e.group == group && (e.source == source || e.source.is_unspecified());
+    entries.iter().filter(takes).min_by_key(|e| e.source.is_unspecified())
+}
+
 /// What a router's kernel holds for a source and a group.
 pub fn kernel<N: Network>(run: &mut Run<'_, N>, router: NodeId, source: IpAddr, group: IpAddr) -> String {
     let entries = match run.network.entries(router) {
         Ok(entries) => entries,
         Err(error) => return format!("kernel: {error}"),
     };
-    let mut own: Vec<&Entry> =
-        entries.iter().filter(|e| e.group == group && (e.source == source || e.source.is_unspecified())).collect();
-    own.sort_by_key(|e| e.source.is_unspecified());
-    let Some(entry) = own.first() else { return "kernel: no entry".to_owned() };
+    let Some(entry) = entry_of(&entries, source, group) else { return "kernel: no entry".to_owned() };
     let node = run.plan.node(router);
     let interface = |n: usize| node.interfaces.get(n).map_or_else(|| format!("#{n}"), |i| i.name.clone());
     let outgoing: Vec<String> = entry

@@ -43,7 +43,8 @@ impl Permitted {
     fn of<N: Network>(run: &Run<'_, N>, started: &Started) -> Option<Permitted> {
         let (stream, held_up) = (&started.stream, run.network.held_up());
         let worlds = run.history.permitted(stream.group, held_up);
-        let spans = worlds.iter().map(|(from, worlds)| Flow::between(run.plan, worlds, stream).map(|flow| (*from, flow)));
+        let spans =
+            worlds.iter().map(|(from, worlds)| Flow::between(run.plan, worlds, stream).map(|flow| (*from, flow)));
         let spans = spans.collect::<Option<Vec<_>>>()?;
         let convergence = run.convergence;
         let pace = interval(stream);
@@ -85,7 +86,9 @@ impl Permitted {
             }
             match decided_again {
                 Some(from) if time <= from + self.asserts => {}
-                Some(from) if time < from + self.convergence.assert_time.saturating_sub(self.asserts) => return Some(time),
+                Some(from) if time < from + self.convergence.assert_time.saturating_sub(self.asserts) => {
+                    return Some(time);
+                }
                 _ => decided_again = Some(time),
             }
         }
@@ -131,7 +134,12 @@ pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<Inv
     reports
 }
 
-fn no_duplicates<N: Network>(run: &mut Run<'_, N>, stream: &Stream, permitted: &Permitted, report: &mut InvariantReport) {
+fn no_duplicates<N: Network>(
+    run: &mut Run<'_, N>,
+    stream: &Stream,
+    permitted: &Permitted,
+    report: &mut InvariantReport,
+) {
     for wire in run.plan.wire_ids() {
         let mut seen: BTreeMap<(bool, Attachment), Vec<(u64, Time)>> = BTreeMap::new();
         for s in run.records.sightings(run.network, &stream.name, wire) {
@@ -147,7 +155,9 @@ fn no_duplicates<N: Network>(run: &mut Run<'_, N>, stream: &Stream, permitted: &
             let Some(from) = permitted.first_without_excuse(twice.iter().map(|(time, _)| *time)) else { continue };
             let inexcusable: BTreeSet<u64> = twice
                 .iter()
-                .filter(|(time, _)| *time >= from && !(permitted.convergence.is_dense && permitted.is_unsettled_at(*time)))
+                .filter(|(time, _)| {
+                    *time >= from && !(permitted.convergence.is_dense && permitted.is_unsettled_at(*time))
+                })
                 .map(|(_, n)| *n)
                 .collect();
             let Some(&first) = twice.iter().find(|(time, _)| *time == from).map(|(_, n)| n) else { continue };
@@ -257,6 +267,7 @@ fn no_stray_groups<N: Network>(run: &mut Run<'_, N>, report: &mut InvariantRepor
                 from: origin.node,
                 interface: origin.interface,
                 group: count.group,
+                groups: 1,
                 port: 0,
                 rate: 1.0,
                 size: 0,
@@ -299,12 +310,7 @@ fn came_by<N: Network>(run: &mut Run<'_, N>, stream: &Stream, node: NodeId, sequ
     first.map(|s| s.at)
 }
 
-fn ttl_falls<N: Network>(
-    run: &mut Run<'_, N>,
-    stream: &Stream,
-    permitted: &Permitted,
-    report: &mut InvariantReport,
-) {
+fn ttl_falls<N: Network>(run: &mut Run<'_, N>, stream: &Stream, permitted: &Permitted, report: &mut InvariantReport) {
     let mut wrong: BTreeMap<(bool, Attachment), (Sighting, BTreeSet<u8>)> = BTreeMap::new();
     for wire in run.plan.wire_ids() {
         for s in run.records.sightings(run.network, &stream.name, wire) {

@@ -13,7 +13,7 @@ use super::summary;
 use crate::network::{LossId, Network, NetworkError, Time};
 use crate::oracle::{self, Convergence, Deadlines, Flow};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
-use crate::topology::steps::{Action, Deadline, Expectation, MessageLoss, Scenario, SourceFilter, Stream};
+use crate::topology::steps::{Action, Deadline, Expectation, MessageLoss, Scenario, SourceFilter, Stream, nth_group};
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -176,8 +176,8 @@ pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, option
 impl<N: Network> Run<'_, N> {
     fn step(&mut self, action: &Action) -> Result<Judgement, NetworkError> {
         match action {
-            Action::Join { hosts, group, filter } => self.join(hosts, *group, filter)?,
-            Action::Leave { hosts, group } => self.leave(hosts, *group)?,
+            Action::Join { hosts, group, groups, filter } => self.join(hosts, *group, *groups, filter)?,
+            Action::Leave { hosts, group, groups } => self.leave(hosts, *group, *groups)?,
             Action::Stream(stream) => self.start(stream)?,
             Action::Stop { stream } => self.stop(stream)?,
             Action::Fail(cut) => {
@@ -202,6 +202,8 @@ impl<N: Network> Run<'_, N> {
                 let call = self.since(at);
                 self.history.change(at, call, self.options.slack, |world| world.restore(*wire, *end));
                 self.last_restart = Some(at);
+                // A repair may cost packets as well: whoever changes back to the better path is without any for a moment.
+                self.last_fault = Some(at);
             }
             Action::Kill { node } => {
                 // Until its neighbours miss it, they go on sending it what it no longer takes.
@@ -321,11 +323,20 @@ impl<N: Network> Run<'_, N> {
         }
     }
 
-    fn join(&mut self, hosts: &[NodeId], group: IpAddr, filter: &SourceFilter) -> Result<(), NetworkError> {
+    fn join(
+        &mut self,
+        hosts: &[NodeId],
+        group: IpAddr,
+        groups: u32,
+        filter: &SourceFilter,
+    ) -> Result<(), NetworkError> {
         for &host in hosts {
             let grace = self.leave_grace();
             let held_up = self.network.held_up();
             let time = self.network.join(host, group, filter)?;
+            for n in 1..groups {
+                self.network.join(host, nth_group(group, n), filter)?;
+            }
             let took = self.since(time);
             self.history.change(time, took, grace, |world| world.join(host, group, filter));
             let call = Call { time, held_up, host, group };
@@ -334,11 +345,14 @@ impl<N: Network> Run<'_, N> {
         Ok(())
     }
 
-    fn leave(&mut self, hosts: &[NodeId], group: IpAddr) -> Result<(), NetworkError> {
+    fn leave(&mut self, hosts: &[NodeId], group: IpAddr, groups: u32) -> Result<(), NetworkError> {
         for &host in hosts {
             let grace = self.leave_grace();
             let held_up = self.network.held_up();
             let time = self.network.leave(host, group)?;
+            for n in 1..groups {
+                self.network.leave(host, nth_group(group, n))?;
+            }
             let took = self.since(time);
             self.history.change(time, took, grace, |world| world.leave(host, group));
             self.leaves.push(Call { time, held_up, host, group });
@@ -423,7 +437,10 @@ impl<N: Network> Run<'_, N> {
 
     /// Where a stream goes in the world as it is.
     pub fn flow(&self, stream: &Stream) -> Option<Flow> {
-        Flow::of(self.plan, self.history.now(), stream)
+        // Of groups that are taken together, the first stands for all.
+        let together = self.streams.iter().find(|s| s.stream.name == stream.name);
+        let first = together.map_or(stream.group, |started| started.stream.group);
+        Flow::of(self.plan, self.history.now(), &Stream { group: first, ..stream.clone() })
     }
 
     /// How long packets may be under way.

@@ -402,6 +402,24 @@ pub enum FaultKind {
         /// The group.
         group: IpAddr,
     },
+    /// Groups that another step of the scenario takes together with others.
+    #[error("another step takes {first} to {last} together: all steps that mean one of them must mean all of them")]
+    GroupsOverlap {
+        /// The first of them.
+        first: IpAddr,
+        /// The last of them.
+        last: IpAddr,
+    },
+    /// Groups that are to be taken together, but that the network does not treat alike.
+    #[error("{first} to {last} are not alike to this network: the file treats {prefix} apart")]
+    GroupsParted {
+        /// The first of them.
+        first: IpAddr,
+        /// The last of them.
+        last: IpAddr,
+        /// What some interface, route or setting names.
+        prefix: IpNet,
+    },
     /// A payload that does not fit the network.
     #[error("{size} octets of payload are more than {limit}, what fits a packet on `{wire}` (its MTU less 28)")]
     TooLargeForMtu {

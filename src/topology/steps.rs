@@ -51,10 +51,10 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Hosts join a group with a source filter; a second join of the same group replaces the filter.
-    Join { hosts: Vec<NodeId>, group: IpAddr, filter: SourceFilter },
-    /// Hosts leave a group.
-    Leave { hosts: Vec<NodeId>, group: IpAddr },
+    /// Hosts join a group, or so many from it on, with a source filter; a second join of the same group replaces the filter.
+    Join { hosts: Vec<NodeId>, group: IpAddr, groups: u32, filter: SourceFilter },
+    /// Hosts leave a group, or so many from it on.
+    Leave { hosts: Vec<NodeId>, group: IpAddr, groups: u32 },
     /// A stream starts; the step does not wait for it.
     Stream(Stream),
     /// A stream ends.
@@ -100,8 +100,11 @@ pub struct Stream {
     pub from: NodeId,
     /// Interface that it leaves by: index in the node's interfaces.
     pub interface: usize,
-    /// Group.
+    /// Group; the first, if it goes to several.
     pub group: IpAddr,
+    /// How many groups it goes to, at least 1: packet n to the (n mod `groups`)-th from [`Stream::group`] on. What is said of the first
+    /// holds for all of them.
+    pub groups: u32,
     /// UDP port (default 5001).
     pub port: u16,
     /// Packets a second (default 100).
@@ -114,6 +117,14 @@ pub struct Stream {
     pub count: Option<u64>,
     /// Packets sent back to back at each tick (default 1); the rate stays what it is.
     pub burst: u32,
+}
+
+/// The n-th group from one on.
+pub fn nth_group(first: IpAddr, n: u32) -> IpAddr {
+    match first {
+        IpAddr::V4(first) => IpAddr::V4(first.to_bits().wrapping_add(n).into()),
+        IpAddr::V6(first) => IpAddr::V6(first.to_bits().wrapping_add(n.into()).into()),
+    }
 }
 
 /// A fault of a wire.

@@ -21,8 +21,8 @@ use crate::sys::udp::{BATCH_MAX, Batch, Udp};
 /// The most packets whose arrivals are recorded, over all hosts and streams.
 pub const ARRIVALS_MAX: usize = 1 << 24;
 
-/// The most streams that one socket tells apart.
-pub const STREAMS_MAX: usize = 1024;
+/// The most streams that a host tells apart.
+pub const STREAMS_MAX: usize = 4096;
 
 /// Octets of a socket's receive buffer, where the machine allows it.
 const RECEIVE_BUFFER: i32 = 16 << 20;
@@ -33,40 +33,13 @@ const TURN: usize = 16;
 /// The event that ends the thread.
 const END: u64 = u64::MAX;
 
-/// A socket that hears one group and port on one host.
-#[derive(Debug)]
-pub struct Ear {
-    /// The socket. Its memberships are `membership`'s affair.
-    pub socket: Udp,
+/// What all sockets of a host heard, by stream.
+#[derive(Debug, Default)]
+pub struct Heard {
     streams: Mutex<BTreeMap<StreamId, Arc<Log<Arrival>>>>,
-    dropped: AtomicU32,
-    strangers: AtomicU64,
-    damaged: AtomicU64,
-    without_time: AtomicU64,
 }
 
-impl Ear {
-    /// Opens the socket in the calling thread's namespace: deaf until it joins.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn open(group: IpAddr, port: u16, interface: u32) -> io::Result<Ear> {
-        let socket = Udp::open(group)?;
-        socket.set_reuse_address()?;
-        socket.set_multicast_all(false)?;
-        socket.set_receive_buffer(RECEIVE_BUFFER)?;
-        socket.want_details()?;
-        socket.bind(socket_address(group, port, interface))?;
-        Ok(Ear {
-            socket,
-            streams: Mutex::default(),
-            dropped: AtomicU32::new(0),
-            strangers: AtomicU64::new(0),
-            damaged: AtomicU64::new(0),
-            without_time: AtomicU64::new(0),
-        })
-    }
-
+impl Heard {
     /// Packets of a stream in order of arrival, without the first `skip`.
     pub fn arrivals(&self, stream: StreamId, skip: usize) -> Vec<Arrival> {
         let log = self.lock().get(&stream).cloned();
@@ -78,9 +51,57 @@ impl Ear {
         self.lock().get(&stream).map_or(0, |log| log.len())
     }
 
-    /// The streams that it heard.
+    /// The streams.
     pub fn streams(&self) -> Vec<StreamId> {
         self.lock().keys().copied().collect()
+    }
+
+    fn log_of(&self, stream: StreamId) -> Option<Arc<Log<Arrival>>> {
+        let mut streams = self.lock();
+        if streams.len() >= STREAMS_MAX && !streams.contains_key(&stream) {
+            return None;
+        }
+        Some(Arc::clone(streams.entry(stream).or_insert_with(|| Arc::new(Log::new(ARRIVALS_MAX)))))
+    }
+
+    // A panic elsewhere cannot leave the map half changed.
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<StreamId, Arc<Log<Arrival>>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket that hears one group and port on one host.
+#[derive(Debug)]
+pub struct Ear {
+    /// The socket. Its memberships are `membership`'s affair.
+    pub socket: Udp,
+    heard: Arc<Heard>,
+    dropped: AtomicU32,
+    strangers: AtomicU64,
+    damaged: AtomicU64,
+    without_time: AtomicU64,
+}
+
+impl Ear {
+    /// Opens the socket in the calling thread's namespace: deaf until it joins. What it hears goes with what the host's others hear.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(group: IpAddr, port: u16, interface: u32, heard: Arc<Heard>) -> io::Result<Ear> {
+        let socket = Udp::open(group)?;
+        socket.set_reuse_address()?;
+        socket.set_multicast_all(false)?;
+        socket.set_receive_buffer(RECEIVE_BUFFER)?;
+        socket.want_details()?;
+        socket.bind(socket_address(group, port, interface))?;
+        Ok(Ear {
+            socket,
+            heard,
+            dropped: AtomicU32::new(0),
+            strangers: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            without_time: AtomicU64::new(0),
+        })
     }
 
     /// Packets that the kernel dropped here for want of room.
@@ -105,8 +126,8 @@ impl Ear {
         self.without_time.load(Ordering::Relaxed)
     }
 
-    /// Records the packets of a batch.
-    fn record(&self, batch: &Batch, offset: Offset, budget: &AtomicUsize) {
+    /// Takes the packets of a batch, for their logs.
+    fn take(&self, batch: &Batch, offset: Offset, taken: &mut Vec<(Arc<Log<Arrival>>, Arrival)>) {
         let mut last: Option<(StreamId, Arc<Log<Arrival>>)> = None;
         for packet in batch.packets() {
             if let Some(dropped) = packet.dropped {
@@ -125,34 +146,19 @@ impl Ear {
                 continue;
             };
             let known = last.take().filter(|(stream, _)| *stream == stamp.stream);
-            let Some((_, log)) = known.or_else(|| Some((stamp.stream, self.log_of(stamp.stream)?))) else {
+            let Some((_, log)) = known.or_else(|| Some((stamp.stream, self.heard.log_of(stamp.stream)?))) else {
                 self.strangers.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
-            // Reaching 0 means that the record is full; it stays there.
-            if budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-                log.push(Arrival {
-                    sequence: stamp.sequence,
-                    sent: offset.to_monotonic(stamp.sent_realtime),
-                    received: offset.to_monotonic(received),
-                    ttl,
-                });
-            }
+            let arrival = Arrival {
+                sequence: stamp.sequence,
+                sent: offset.to_monotonic(stamp.sent_realtime),
+                received: offset.to_monotonic(received),
+                ttl,
+            };
+            taken.push((Arc::clone(&log), arrival));
             last = Some((stamp.stream, log));
         }
-    }
-
-    fn log_of(&self, stream: StreamId) -> Option<Arc<Log<Arrival>>> {
-        let mut streams = self.lock();
-        if streams.len() >= STREAMS_MAX && !streams.contains_key(&stream) {
-            return None;
-        }
-        Some(Arc::clone(streams.entry(stream).or_insert_with(|| Arc::new(Log::new(ARRIVALS_MAX)))))
-    }
-
-    // A panic elsewhere cannot leave the map half changed.
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<StreamId, Arc<Log<Arrival>>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -239,6 +245,7 @@ impl Shared {
     fn listen(&self, offset: Offset, notifier: &Notifier) -> io::Result<()> {
         let mut batch = Batch::new(stamp::LENGTH);
         let mut events = [EpollEvent::empty(); 64];
+        let mut round = Vec::new();
         while !self.ending.load(Ordering::Acquire) {
             let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
                 Ok(count) => count,
@@ -251,10 +258,18 @@ impl Shared {
                 for _ in 0..TURN {
                     // An error of the socket (its interface went down, say) is taken off it by reading; packets come again after it.
                     let Ok(taken) = batch.receive(&ear.socket) else { break };
-                    ear.record(&batch, offset, &self.budget);
+                    ear.take(&batch, offset, &mut round);
                     if taken < BATCH_MAX {
                         break;
                     }
+                }
+            }
+            // A stream to several groups comes by several sockets: the kernel's stamps tell the order.
+            round.sort_by_key(|(_, arrival)| arrival.received);
+            for (log, arrival) in round.drain(..) {
+                // Reaching 0 means that the record is full; it stays there.
+                if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    log.push(arrival);
                 }
             }
             notifier.notify();

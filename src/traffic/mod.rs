@@ -29,7 +29,7 @@ pub use sender::{Progress, SENT_MAX};
 pub use spec::{BURST_MAX, RATE_MAX, RATE_MIN, SpecError, StreamSpec};
 
 use self::clock::{Offset, STEP_MAX};
-use self::ear::{Ear, Listener};
+use self::ear::{Ear, Heard, Listener};
 use self::sender::Sender;
 use self::stamp::StreamId;
 use crate::network::notifier::Notifier;
@@ -37,7 +37,7 @@ use crate::network::{Arrival, Time};
 use crate::sys::netns;
 use crate::sys::udp::Udp;
 use crate::topology::plan::NodeId;
-use crate::topology::steps::SourceFilter;
+use crate::topology::steps::{SourceFilter, nth_group};
 
 /// A sender that was ever later than this makes timing doubtful.
 const LATENESS_MAX: Duration = Duration::from_millis(100);
@@ -123,6 +123,7 @@ pub struct Traffic {
     streams: BTreeMap<StreamId, Stream>,
     memberships: BTreeMap<(NodeId, IpAddr), Membership>,
     ears: BTreeMap<(NodeId, IpAddr, u16), Arc<Ear>>,
+    heard: BTreeMap<NodeId, Arc<Heard>>,
     ports: BTreeMap<IpAddr, BTreeSet<u16>>,
     listener: Listener,
 }
@@ -159,6 +160,7 @@ impl Traffic {
             streams: BTreeMap::new(),
             memberships: BTreeMap::new(),
             ears: BTreeMap::new(),
+            heard: BTreeMap::new(),
             ports: BTreeMap::new(),
             listener,
         })
@@ -180,7 +182,7 @@ impl Traffic {
     /// If the stream is impossible, or a socket cannot be had.
     pub fn start(&mut self, from: &Place, spec: &StreamSpec) -> Result<StreamId, TrafficError> {
         let length = spec.check().map_err(|fault| TrafficError::Spec { name: spec.name.clone(), fault })?;
-        self.listen(spec.group, spec.port)?;
+        (0..spec.groups).try_for_each(|n| self.listen(nth_group(spec.group, n), spec.port))?;
         let what = || format!("open a socket for stream {} to {}:{}", spec.name, spec.group, spec.port);
         let socket = from.within(what, || sender::open(spec))?;
         let index = u32::try_from(self.streams.len() + 1).unwrap_or(u32::MAX);
@@ -264,19 +266,17 @@ impl Traffic {
 
     /// What a host received of a stream, in order of arrival, but for the first `skip`; what was given once keeps its place.
     pub fn arrivals(&self, stream: StreamId, host: NodeId, skip: usize) -> Vec<Arrival> {
-        // A stream has one group and one port, so one socket of the host hears it.
-        let heard = self.ears_of(host).find(|ear| ear.arrived(stream) > 0);
-        heard.map_or_else(Vec::new, |ear| ear.arrivals(stream, skip))
+        self.heard.get(&host).map_or_else(Vec::new, |heard| heard.arrivals(stream, skip))
     }
 
     /// How many packets of a stream a host received, copies counted.
     pub fn arrived(&self, stream: StreamId, host: NodeId) -> usize {
-        self.ears_of(host).map(|ear| ear.arrived(stream)).sum()
+        self.heard.get(&host).map_or(0, |heard| heard.arrived(stream))
     }
 
     /// The streams that a host heard, those of other processes too.
     pub fn heard(&self, host: NodeId) -> Vec<StreamId> {
-        self.ears_of(host).flat_map(|ear| ear.streams()).collect::<BTreeSet<_>>().into_iter().collect()
+        self.heard.get(&host).map_or_else(Vec::new, |heard| heard.streams())
     }
 
     /// Packets without a stamp that a host's sockets received.
@@ -341,7 +341,8 @@ impl Traffic {
         let filters = self.memberships.get(&(place.host, group)).map(|m| m.filters.clone()).unwrap_or_default();
         let interface = filters.keys().next().copied().unwrap_or(0);
         let what = || format!("open a socket for {group} port {port}");
-        let ear = Arc::new(place.within(what, || Ear::open(group, port, interface))?);
+        let heard = Arc::clone(self.heard.entry(place.host).or_default());
+        let ear = Arc::new(place.within(what, || Ear::open(group, port, interface, heard))?);
         let failed = |error| place.failed(format!("receive {group} port {port}"), error);
         for (interface, filter) in &filters {
             membership::change(&ear.socket, *interface, group, None, Some(filter)).map_err(failed)?;

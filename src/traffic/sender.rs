@@ -21,6 +21,7 @@ use super::stamp::{Stamp, StreamId};
 use crate::network::Time;
 use crate::network::notifier::Notifier;
 use crate::sys::udp::Udp;
+use crate::topology::steps::nth_group;
 
 /// The most packets of a stream whose times are recorded; it ends there.
 pub const SENT_MAX: usize = 1 << 25;
@@ -115,7 +116,9 @@ impl Sender {
         let stamp = Stamp { stream, sequence: 0, sent_realtime: 0, length };
         let worker = Worker {
             socket,
-            to: SockaddrStorage::from(socket_address(spec.group, spec.port, spec.interface)),
+            to: (0..spec.groups)
+                .map(|n| SockaddrStorage::from(socket_address(nth_group(spec.group, n), spec.port, spec.interface)))
+                .collect(),
             stamp,
             payload: vec![0; spec.size],
             left: spec.count.unwrap_or(u64::MAX),
@@ -199,7 +202,8 @@ impl Shared {
 
 struct Worker {
     socket: Udp,
-    to: SockaddrStorage,
+    /// A group each, in the order of their turns.
+    to: Vec<SockaddrStorage>,
     stamp: Stamp,
     payload: Vec<u8>,
     left: u64,
@@ -242,7 +246,9 @@ impl Worker {
         self.stamp.sent_realtime = clock::realtime();
         // The payload is at least a stamp long: StreamSpec::check saw to it.
         let _ = self.stamp.encode(&mut self.payload);
-        match self.socket.send_to(&self.payload, &self.to) {
+        // There is at least one: StreamSpec::check saw to it. A packet that is refused keeps its turn.
+        let turn = usize::try_from(self.stamp.sequence).unwrap_or_default() % self.to.len();
+        match self.socket.send_to(&self.payload, &self.to[turn]) {
             Ok(_) => {
                 self.stamp.sequence += 1;
                 self.shared.sent.push(time);

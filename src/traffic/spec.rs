@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::stamp::{Stamp, StampError};
+use crate::topology::steps::nth_group;
 
 /// The highest rate that a stream may ask for, in packets a second.
 pub const RATE_MAX: f64 = 10_000_000.0;
@@ -22,8 +23,10 @@ pub struct StreamSpec {
     pub interface: u32,
     /// The address that it comes from; none: the kernel's choice for the interface.
     pub source: Option<IpAddr>,
-    /// Group.
+    /// Group; the first, if it goes to several.
     pub group: IpAddr,
+    /// How many groups it goes to, at least 1: packet n to the (n mod `groups`)-th from `group` on.
+    pub groups: u32,
     /// UDP port, 1 to 65535.
     pub port: u16,
     /// Packets a second, [`RATE_MIN`] to [`RATE_MAX`]. Beyond what the machine can do, the stream is slower, and says so.
@@ -64,6 +67,14 @@ pub enum SpecError {
     /// TTL 0.
     #[error("a TTL of 0 never leaves the host: 1 to 255")]
     Ttl,
+    /// No group at all, or more than there are.
+    #[error("{count} groups from {first} on: there must be at least one, and all must be multicast addresses")]
+    Groups {
+        /// The first.
+        first: IpAddr,
+        /// How many.
+        count: u32,
+    },
     /// The burst.
     #[error("a burst of {0} packets: it must lie between 1 and {BURST_MAX}")]
     Burst(u32),
@@ -76,6 +87,10 @@ impl StreamSpec {
     /// The first fault.
     pub fn check(&self) -> Result<u16, SpecError> {
         check_group(self.group)?;
+        let last = self.groups.checked_sub(1).map(|last| nth_group(self.group, last));
+        if last.is_none_or(|last| last < self.group || !last.is_multicast()) {
+            return Err(SpecError::Groups { first: self.group, count: self.groups });
+        }
         if let Some(source_address) = self.source.filter(|source| source.is_ipv6() != self.group.is_ipv6()) {
             return Err(SpecError::Family { source_address, group: self.group });
         }
@@ -110,6 +125,7 @@ mod tests {
             interface: 2,
             source: None,
             group: "239.1.1.1".parse().unwrap(),
+            groups: 1,
             port: 5001,
             rate: 100.0,
             size: 200,
@@ -128,6 +144,10 @@ mod tests {
         let family = SpecError::Family { source_address: source, group: spec().group };
         assert_eq!(StreamSpec { source: Some(source), ..spec() }.check(), Err(family));
         assert_eq!(StreamSpec { port: 0, ..spec() }.check(), Err(SpecError::Port));
+        for count in [0, u32::MAX] {
+            let error = SpecError::Groups { first: spec().group, count };
+            assert_eq!(StreamSpec { groups: count, ..spec() }.check(), Err(error));
+        }
         for rate in [0.0, -1.0, 0.0001, 1e9, f64::INFINITY] {
             assert_eq!(StreamSpec { rate, ..spec() }.check(), Err(SpecError::Rate(rate)));
         }

@@ -318,8 +318,13 @@ impl Router {
         if elections && self.config.multicast == Multicast::Proxy {
             self.refresh_all(now);
         } else {
+            // Together, so that what a thousand groups have to say goes in few messages.
+            if !touched.is_empty() {
+                self.with_dense(now, |dense, context| {
+                    touched.iter().for_each(|group| dense.members_changed(context, *group));
+                });
+            }
             for group in touched {
-                self.with_dense(now, |dense, context| dense.members_changed(context, group));
                 self.refresh_group(now, group);
             }
         }

@@ -64,6 +64,7 @@ pub fn send(args: &SendArgs) -> Result {
         interface,
         source: None,
         group: args.place.group,
+        groups: 1,
         port: args.place.port,
         rate: 1.0,
         size: args.size,

@@ -48,6 +48,7 @@ pub fn run(args: &Args) -> Result {
         interface: index,
         source: options.source,
         group: options.group,
+        groups: 1,
         port: options.port,
         rate: options.rate,
         size: options.size,

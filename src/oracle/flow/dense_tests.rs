@@ -292,3 +292,31 @@ fn costs_to_a_wire_are_those_of_all_paths() {
         }
     }
 }
+
+#[test]
+fn while_a_path_changes_over_either_may_carry_and_so_may_routers_that_lag_behind() {
+    let mut net = Net::new();
+    let (src, r1, r2, r3, r4) = (net.host("src"), net.pim("r1"), net.pim("r2"), net.pim("r3"), net.pim("r4"));
+    let h = net.host("h");
+    net.link("a", src, r1);
+    let fast = net.link("fast", r1, r2);
+    let slow = net.link("slow", r1, r3);
+    net.link("fast-end", r2, r4);
+    let slow_end = net.link("slow-end", r3, r4);
+    net.lan("l", &[r4, h]);
+    net.cost(slow, 20);
+    net.cost(slow_end, 10);
+    let plan = net.plan();
+    let before = joined(&[h]);
+    let mut after = before.clone();
+    after.fail(&cut(fast, CutKind::Carrier, None));
+    let worlds = [before.clone(), after.clone()];
+    let between = Flow::between(&plan, &worlds, &stream("news", src, 16)).unwrap();
+    // r3's own route leads by r4 before, and by r1 after: r4 gets the packets by either way, and r3 takes them by either.
+    let may = |node, interface| out(&between, node, interface).0 > Certainty::No;
+    assert!(may(r2, 1) && may(r3, 1) && may(r3, 0) && may(r4, 2));
+    assert_eq!(out(&flow(&plan, &before, src), r3, 1).0, Certainty::No);
+    assert_eq!(between.reaches(h), Certainty::Maybe);
+    let alone = Flow::between(&plan, std::slice::from_ref(&before), &stream("news", src, 16)).unwrap();
+    assert_eq!(alone, flow(&plan, &before, src));
+}

@@ -124,7 +124,13 @@ pub fn delivered<N: Network>(
         }
         if lost > loss {
             let mut finding = explain::missing(run, &started.stream, *host, range.clone());
-            finding.text = format!("{name} lost {lost} of {whole} packets, allowed {loss}: {}", finding.text);
+            let which = match figures.gaps.as_slice() {
+                [] => String::new(),
+                [one] if one.packets == 1 => format!(" (number {})", one.first),
+                [one] => format!(" (numbers {} to {})", one.first, one.first + one.packets - 1),
+                [first, ..] => format!(" (in {} gaps, from number {} on)", figures.gap_count, first.first),
+            };
+            finding.text = format!("{name} lost {lost} of {whole} packets{which}, allowed {loss}: {}", finding.text);
             judgement.fail(finding);
         }
         if copies > duplicates {

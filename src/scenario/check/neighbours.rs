@@ -77,9 +77,8 @@ fn wanted<N: Network>(run: &Run<'_, N>, at: Attachment, are: Option<&[NodeId]>) 
             ends.map(|end| (*end, Certainty::Yes)).collect()
         }
     };
-    let with_address = |(end, sure): (Attachment, Certainty)| {
-        Some((IpAddr::V4(run.plan.interface(end).ipv4()?.addr()), (end, sure)))
-    };
+    let with_address =
+        |(end, sure): (Attachment, Certainty)| Some((IpAddr::V4(run.plan.interface(end).ipv4()?.addr()), (end, sure)));
     ends.into_iter().filter_map(with_address).collect()
 }
 
@@ -103,7 +102,8 @@ fn explain_wrong<N: Network>(run: &Run<'_, N>, at: Attachment, wrong: Wrong) -> 
             format!("{router} should know its PIM neighbour {} on {}: {said}", run.name(end.node), interface.name)
         }
         Wrong::Knows(address) => {
-            let owner = wire.ends.iter().find(|end| run.plan.interface(**end).addresses.iter().any(|a| a.addr() == address));
+            let owner =
+                wire.ends.iter().find(|end| run.plan.interface(**end).addresses.iter().any(|a| a.addr() == address));
             let who = owner.map_or_else(|| address.to_string(), |end| run.name(end.node).to_owned());
             format!("{router} should not know the PIM neighbour {who} on {}: {}", interface.name, said(address))
         }

@@ -1,5 +1,6 @@
 //! `member`, `entry` and `tree`: what routers know and what their kernels hold.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::scenario::explain;
 use crate::scenario::outcome::{Figure, Finding, Place, Value};
 use crate::scenario::runner::Run;
 use crate::topology::plan::{Attachment, NodeId};
-use crate::topology::steps::SourceFilter;
+use crate::topology::steps::{SourceFilter, Stream, nth_group};
 
 /// Asking a daemon or a kernel costs a round trip: not at every packet.
 const PACE: Duration = Duration::from_millis(10);
@@ -173,17 +174,20 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
     let plan = run.plan;
     let world = run.history.now().clone();
     let routers: Vec<NodeId> = plan.node_ids().filter(|id| plan.node(*id).is_router() && !world.is_dead(*id)).collect();
-    let mut wrong: Option<Wrong> = None;
+    let groups: Vec<IpAddr> = (0..started.stream.groups).map(|n| nth_group(flow.group, n)).collect();
+    let mut wrong: Option<(IpAddr, Wrong)> = None;
     let mut entries_seen = 0;
     let held = wait_asking(run, began + within, |network| {
         entries_seen = 0;
         for &router in &routers {
-            let entries = network.entries(router)?;
-            let own = of_flow(&entries, flow.source, flow.group);
-            entries_seen += u64::from(own.is_some());
-            wrong = judge(router, own, &flow);
-            if wrong.is_some() {
-                return Ok(false);
+            let entries = of_source(network.entries(router)?, flow.source);
+            for group in &groups {
+                let own = entries.get(group);
+                entries_seen += u64::from(own.is_some());
+                wrong = judge(router, own, &flow).map(|wrong| (*group, wrong));
+                if wrong.is_some() {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
@@ -191,19 +195,25 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
     let mut judgement = Judgement::default();
     judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
     judgement.figures.push(Figure::new("entries", Value::Count(entries_seen)));
-    if let Some(wrong) = wrong.filter(|_| !held) {
+    if let Some((group, wrong)) = wrong.filter(|_| !held) {
+        let stream = Stream { group, ..started.stream.clone() };
         let (outgoing, missing) = wrong.outgoing.map_or((None, true), |(n, missing)| (Some(n), missing));
         let incoming =
             wrong.incoming.or_else(|| flow.entries.get(&wrong.router).and_then(|e| e.incoming.first().copied()));
-        judgement.fail(explain::router(run, &started.stream, wrong.router, incoming, outgoing, missing));
+        judgement.fail(explain::router(run, &stream, wrong.router, incoming, outgoing, missing));
     }
     Ok(judgement)
 }
 
-/// The entry that packets of a source take: its own before the group's.
-fn of_flow(entries: &[Entry], source: IpAddr, group: IpAddr) -> Option<&Entry> {
-    let of_group = || entries.iter().find(|e| e.group == group && e.source.is_unspecified());
-    entries.iter().find(|e| e.group == group && e.source == source).or_else(of_group)
+/// The entries that packets of a source take, by group: its own before the group's.
+fn of_source(entries: Vec<Entry>, source: IpAddr) -> BTreeMap<IpAddr, Entry> {
+    let mut own: BTreeMap<IpAddr, Entry> = BTreeMap::new();
+    for entry in entries {
+        if entry.source == source || (entry.source.is_unspecified() && !own.contains_key(&entry.group)) {
+            own.insert(entry.group, entry);
+        }
+    }
+    own
 }
 
 /// What is wrong with a router's entry, if anything.

@@ -38,7 +38,8 @@ impl Timeline {
         let mut happenings = run.network.happenings();
         happenings.retain(|h| h.time >= fault && h.group.is_none_or(|of| of == group));
         happenings.sort_by_key(|happening| happening.time);
-        let matters = |s: &ControlSighting| s.time >= fault && (s.groups.contains(&group) || s.message == Message::PimHello);
+        let matters =
+            |s: &ControlSighting| s.time >= fault && (s.groups.contains(&group) || s.message == Message::PimHello);
         let mut said: Vec<Said> = Vec::new();
         for wire in run.plan.wire_ids() {
             let seen = run.network.control(wire);
@@ -71,9 +72,14 @@ impl Timeline {
         }
         for said in self.said.iter().filter(|said| said.time <= end) {
             let (who, wire) = (run.name(said.node), &run.plan.wire(said.wire).name);
-            moments.push((said.time, format!("message: {who}: {} to {} into {wire}", said.message.name(), said.destination)));
+            moments.push((
+                said.time,
+                format!("message: {who}: {} to {} into {wire}", said.message.name(), said.destination),
+            ));
         }
-        moments.extend(self.firsts.iter().map(|(time, host)| (*time, format!("first packet again at {}", run.name(*host)))));
+        moments.extend(
+            self.firsts.iter().map(|(time, host)| (*time, format!("first packet again at {}", run.name(*host)))),
+        );
         moments.sort();
         moments.truncate(MOMENTS);
         moments.into_iter().map(|(time, what)| Moment { after: time.since(self.fault), what }).collect()
@@ -94,7 +100,7 @@ impl Timeline {
             of(HappeningKind::Carrier).next().map(|h| ("carrier news", h.time, node(h))),
             of(HappeningKind::Routes).rfind(|h| h.time <= routes_end).map(|h| ("routes", h.time, node(h))),
             asked.map(|said| (said.message.name(), said.time, run.name(said.node).to_owned())),
-            of(HappeningKind::Entry).last().map(|h| ("entry", h.time, node(h))),
+            of(HappeningKind::Entry).next_back().map(|h| ("entry", h.time, node(h))),
             Some(("packet", end, run.name(host).to_owned())),
         ];
         let mut figures = Vec::new();

@@ -107,6 +107,8 @@ keys! {
         pub hosts: OneOrMany<At<String>>,
         /// The group.
         pub group: At<Address>,
+        /// How many groups, from `group` on (default 1).
+        pub groups: Option<Int<1, 10_000>>,
         /// Only from these sources: nodes or addresses.
         pub sources: Option<At<OneOrMany<At<String>>>>,
         /// From all but these sources.
@@ -121,6 +123,8 @@ keys! {
         pub hosts: Option<OneOrMany<At<String>>>,
         /// The group.
         pub group: At<Address>,
+        /// How many groups, from `group` on (default 1).
+        pub groups: Option<Int<1, 10_000>>,
     }
 }
 
@@ -133,6 +137,8 @@ keys! {
         pub from: At<String>,
         /// Its group.
         pub group: At<Address>,
+        /// How many groups it goes to, from `group` on, packet by packet in turn (default 1).
+        pub groups: Option<Int<1, 10_000>>,
         /// UDP port (default 5001).
         pub port: Option<Int<1, 65535>>,
         /// Packets a second (default 100).
@@ -464,7 +470,7 @@ keys! {
 keys! {
     /// Routers know exactly their PIM neighbours.
     pub struct Neighbours as "`expect: {neighbours}`" {
-        /// Where: a router, a wire (all its PIM routers), `WIRE.ROUTER` or `ROUTER:INTERFACE`.
+        /// Where: a router, a wire (all its PIM routers), `WIRE.ROUTER`, `ROUTER:INTERFACE`, or `all`.
         pub neighbours: At<String>,
         /// Exactly these routers (default: those that follow from the topology and from what has failed).
         pub are: Option<At<OneOrMany<At<String>>>>,

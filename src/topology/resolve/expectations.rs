@@ -132,10 +132,8 @@ impl Resolver<'_> {
             }
             Expect::Neighbours(e) => {
                 let at = self.speakers(&e.neighbours);
-                let are = match &e.are {
-                    None => None,
-                    Some(names) => Some(names.0.iter().map(|name| self.router(name)).collect::<Option<Vec<_>>>()),
-                };
+                let named = e.are.as_ref().map(|names| names.0.iter().map(|name| self.router(name)));
+                let are = named.map(|named| named.collect::<Option<Vec<_>>>());
                 let within = deadline(e.within, Deadline::Formula(Formula::NeighbourLatency));
                 let at = at?;
                 let are = match are {
@@ -180,6 +178,8 @@ impl Resolver<'_> {
             vec![self.attachment(place)?]
         } else if let Some(wire) = self.plan.find_wire(place) {
             self.plan.wire(wire).ends.clone()
+        } else if place.value == "all" && self.plan.find_node("all").is_none() {
+            self.plan.wires.iter().flat_map(|wire| &wire.ends).copied().collect()
         } else {
             let node = self.router(place)?;
             (0..self.plan.node(node).interfaces.len()).map(|interface| Attachment { node, interface }).collect()
@@ -329,6 +329,7 @@ impl Resolver<'_> {
             from,
             interface,
             group: group?,
+            groups: 1,
             port: e.port.map_or(SCOPE_PORT, Int::get),
             rate: e.rate.map_or(100.0, |rate| rate.0),
             size,

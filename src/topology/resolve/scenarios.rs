@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::Resolver;
 use crate::topology::fault::{Fault, FaultKind};
 use crate::topology::faults::position;
 use crate::topology::file;
-use crate::topology::plan::{Attachment, NodeId, WireId, WireKind};
+use crate::topology::plan::{Attachment, Igmp, NodeId, WireId, WireKind};
 use crate::topology::read::At;
-use crate::topology::scalars::Int;
-use crate::topology::steps::{Action, Cut, CutKind, MessageLoss, Place, Scenario, SourceFilter, Step, Stream};
+use crate::topology::scalars::{Address, Int};
+use crate::topology::steps::{
+    Action, Cut, CutKind, MessageLoss, Place, Scenario, SourceFilter, Step, Stream, nth_group,
+};
 use crate::topology::tree::Span;
 
 const PORT: u16 = 5001;
@@ -25,6 +29,8 @@ pub(super) struct State {
     pub joined: BTreeMap<IpAddr, BTreeMap<NodeId, SourceFilter>>,
     /// Who has ever joined each group.
     pub ever: BTreeMap<IpAddr, BTreeSet<NodeId>>,
+    /// The groups that steps took together, by the first: how many, and where.
+    pub together: BTreeMap<IpAddr, (u32, Span)>,
     /// Streams that were started, ended ones too.
     pub streams: BTreeMap<String, (Stream, Span)>,
     /// Streams of the whole scenario, and where they start.
@@ -33,6 +39,12 @@ pub(super) struct State {
     pub members_unsure: bool,
     /// Whether a `stream` could not be read, so that its name may be missing.
     pub streams_unsure: bool,
+}
+
+/// Whether a prefix holds some of a range of groups, but not all.
+fn parts(prefix: &IpNet, first: IpAddr, last: IpAddr) -> bool {
+    let within = |address: IpAddr| prefix.contains(&address);
+    within(first) != within(last) || (!within(first) && first < prefix.network() && prefix.network() <= last)
 }
 
 impl Resolver<'_> {
@@ -95,7 +107,7 @@ impl Resolver<'_> {
             file::Step::Join(join) => self.join(state, join)?,
             file::Step::Leave(leave) => self.leave(state, leave)?,
             file::Step::Stream(stream) => {
-                let resolved = self.stream(stream)?;
+                let resolved = self.stream(state, stream)?;
                 if let Some((_, first)) = state.streams.get(&resolved.name) {
                     let kind = FaultKind::DuplicateName { what: "stream", name: resolved.name.clone() };
                     self.cx.add(Fault::new(stream.name.span.clone(), kind).related(first.clone(), "first here"));
@@ -147,9 +159,9 @@ impl Resolver<'_> {
 
     fn join(&mut self, state: &mut State, join: &file::Join) -> Option<Action> {
         let hosts = self.hosts(&join.hosts.0);
-        let group = self.group(&join.group);
+        let group = self.groups(state, &join.group, join.groups);
         let filter = self.filter("`join`", &join.sources, &join.exclude);
-        let (hosts, group) = (hosts?, group?);
+        let (hosts, (group, groups)) = (hosts?, group?);
         let filter = match filter {
             Some(filter) => filter?,
             None => SourceFilter::Exclude(BTreeSet::new()),
@@ -157,7 +169,7 @@ impl Resolver<'_> {
         let joined = state.joined.entry(group).or_default();
         joined.extend(hosts.iter().map(|host| (*host, filter.clone())));
         state.ever.entry(group).or_default().extend(hosts.iter().copied());
-        Some(Action::Join { hosts, group, filter })
+        Some(Action::Join { hosts, group, groups, filter })
     }
 
     /// A filter from the keys `sources` and `exclude`: nothing if neither is there.
@@ -193,12 +205,12 @@ impl Resolver<'_> {
     }
 
     fn leave(&mut self, state: &mut State, leave: &file::Leave) -> Option<Action> {
-        let group = self.group(&leave.group);
+        let group = self.groups(state, &leave.group, leave.groups);
         let hosts = match &leave.hosts {
             Some(hosts) => self.hosts(&hosts.0),
             None => None,
         };
-        let group = group?;
+        let (group, groups) = group?;
         let members = state.joined.entry(group).or_default();
         let hosts = match &leave.hosts {
             Some(named) => {
@@ -222,7 +234,60 @@ impl Resolver<'_> {
         for host in &hosts {
             members.remove(host);
         }
-        Some(Action::Leave { hosts, group })
+        Some(Action::Leave { hosts, group, groups })
+    }
+
+    /// A group, or several from it on: they must be taken together by every step, and be alike to the network.
+    fn groups(
+        &mut self,
+        state: &mut State,
+        first: &At<Address>,
+        count: Option<Int<1, 10_000>>,
+    ) -> Option<(IpAddr, u32)> {
+        let group = self.group(first)?;
+        let count: u32 = count.map_or(1, Int::get);
+        let last = nth_group(group, count - 1);
+        if !last.is_multicast() {
+            let kind = FaultKind::NotAGroup { address: last.to_string() };
+            self.fault(&first.span, kind);
+            return None;
+        }
+        let overlaps = |(other, (number, _)): &(&IpAddr, &(u32, Span))| {
+            (**other, *number) != (group, count) && **other <= last && group <= nth_group(**other, number - 1)
+        };
+        if let Some((other, (number, span))) = state.together.iter().find(overlaps) {
+            let kind = FaultKind::GroupsOverlap { first: *other, last: nth_group(*other, number - 1) };
+            let fault = Fault::new(first.span.clone(), kind).related(span.clone(), "taken together here");
+            self.cx.add(fault);
+            return None;
+        }
+        state.together.entry(group).or_insert_with(|| (count, first.span.clone()));
+        let parting = if count > 1 { self.group_prefixes().find(|prefix| parts(prefix, group, last)) } else { None };
+        if let Some(prefix) = parting {
+            let kind = FaultKind::GroupsParted { first: group, last, prefix };
+            self.fault(&first.span, kind);
+            return None;
+        }
+        Some((group, count))
+    }
+
+    /// Every prefix of groups that some interface or router treats apart.
+    fn group_prefixes(&self) -> impl Iterator<Item = IpNet> + '_ {
+        let nodes = self.plan.nodes.iter();
+        let of_igmp = |igmp: &Igmp| {
+            let allowed = igmp.allowed_groups.iter().flatten().copied();
+            let joined = igmp.static_joins.iter().flatten().map(|join| IpNet::from(join.group));
+            allowed.chain(joined).collect::<Vec<_>>()
+        };
+        nodes.flat_map(move |node| {
+            let interfaces = node.interfaces.iter();
+            let of_interfaces = interfaces.flat_map(move |i| i.boundary.iter().copied().chain(of_igmp(&i.igmp)));
+            let of_router = node
+                .router()
+                .into_iter()
+                .flat_map(move |router| router.routes.iter().map(|route| route.group).chain(of_igmp(&router.igmp)));
+            of_interfaces.chain(of_router)
+        })
     }
 
     /// The hosts that a list names, each once; nothing if one is wrong or none is there.
@@ -242,21 +307,23 @@ impl Resolver<'_> {
         good.then_some(hosts)
     }
 
-    fn stream(&mut self, stream: &file::Stream) -> Option<Stream> {
+    fn stream(&mut self, state: &mut State, stream: &file::Stream) -> Option<Stream> {
         if stream.name.trim().is_empty() || stream.name.len() > 100 || stream.name.contains(char::is_control) {
             let expected = "a name of 1 to 100 characters on one line".to_owned();
             let found = format!("`{}`", stream.name.escape_debug());
             self.fault(&stream.name.span, FaultKind::WrongType { expected, found });
         }
         let sender = self.sender(&stream.from);
-        let group = self.group(&stream.group);
+        let group = self.groups(state, &stream.group, stream.groups);
         let size = self.payload(stream.size.as_ref());
         let (from, interface) = sender?;
+        let (group, groups) = group?;
         Some(Stream {
             name: stream.name.value.clone(),
             from,
             interface,
-            group: group?,
+            group,
+            groups,
             port: stream.port.map_or(PORT, Int::get),
             rate: stream.rate.map_or(RATE, |rate| rate.0),
             size,

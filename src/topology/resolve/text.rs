@@ -1,10 +1,11 @@
 //! Steps as a person would say them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Resolver;
 use crate::topology::plan::{Attachment, NodeId};
-use crate::topology::steps::{Action, CutKind, Deadline, Expectation, Formula, Place, SourceFilter, Stream};
+use crate::topology::steps::{Action, CutKind, Deadline, Expectation, Formula, Place, SourceFilter, Stream, nth_group};
 
 /// Names of a list that are written out.
 const NAMED: usize = 6;
@@ -37,14 +38,21 @@ fn filter(filter: &SourceFilter) -> String {
     }
 }
 
+/// One group, or several from it on.
+fn several(group: IpAddr, groups: u32) -> String {
+    if groups == 1 { group.to_string() } else { format!("{group} to {}", nth_group(group, groups - 1)) }
+}
+
 impl Resolver<'_> {
     /// A step in words.
     pub(super) fn say(&self, action: &Action) -> String {
         match action {
-            Action::Join { hosts, group, filter: wanted } => {
-                format!("{} join {group}{}", self.names(hosts), filter(wanted))
+            Action::Join { hosts, group, groups, filter: wanted } => {
+                format!("{} join {}{}", self.names(hosts), several(*group, *groups), filter(wanted))
             }
-            Action::Leave { hosts, group } => format!("{} leave {group}", self.names(hosts)),
+            Action::Leave { hosts, group, groups } => {
+                format!("{} leave {}", self.names(hosts), several(*group, *groups))
+            }
             Action::Stream(stream) => self.say_stream(stream),
             Action::Stop { stream } => format!("stop {stream}"),
             Action::Fail(cut) => {
@@ -82,7 +90,10 @@ impl Resolver<'_> {
         let from = self.name(stream.from);
         format!(
             "stream {} from {from} to {} at {}pps, TTL {}{count}",
-            stream.name, stream.group, stream.rate, stream.ttl
+            stream.name,
+            several(stream.group, stream.groups),
+            stream.rate,
+            stream.ttl
         )
     }
 
@@ -134,7 +145,12 @@ impl Resolver<'_> {
                 format!("{} to be querier of {wire} within {}", self.name(*is), deadline(*within))
             }
             Expectation::Neighbours { at, are, within } => {
-                let ends: Vec<String> = at.iter().map(|at| self.end_name(*at)).collect();
+                let all = self.plan.wires.iter().flat_map(|w| &w.ends).filter(|at| self.plan.pim_at(**at).is_some());
+                let ends: Vec<String> = if all.count() == at.len() {
+                    vec!["all routers".to_owned()]
+                } else {
+                    at.iter().map(|at| self.end_name(*at)).collect()
+                };
                 let are = match are {
                     Some(are) if are.is_empty() => "nobody".to_owned(),
                     Some(are) => self.names(are),

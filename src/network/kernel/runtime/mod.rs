@@ -329,6 +329,7 @@ impl Network for KernelNetwork<'_> {
             interface: interface.index,
             source: interface.address_like(stream.group),
             group: stream.group,
+            groups: stream.groups,
             port: stream.port,
             rate: stream.rate,
             size: stream.size,
