@@ -61,6 +61,63 @@ fn a_deaf_querier_is_named() {
     );
 }
 
+/// A router on a LAN that lets another one's prune pass though it has a member: the member loses its packets.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_router_that_never_overrides_a_prune_is_named() {
+    expect_red(
+        "topologies/dense-prune-override.yaml",
+        None,
+        &[("  r3: {kind: router}\n", "  r3: {kind: router, pim: {sabotage: never-override}}\n")],
+        &["h3 lost", "has eth1 pruned", "r3 sent 0 of 1 wanted pim-join into backbone"],
+    );
+}
+
+/// A graft that is lost and never sent again.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_router_that_sends_its_graft_once_is_named() {
+    expect_red(
+        "topologies/dense-prune-graft.yaml",
+        Some("lost-graft"),
+        &[
+            // A state refresh would tell it that it is pruned, and have it send a join.
+            ("{multicast: pim-dm}", "{multicast: pim-dm, pim: {state-refresh: false}}"),
+            ("  r3: {kind: router}\n", "  r3: {kind: router, pim: {sabotage: graft-once}}\n"),
+        ],
+        &["h1 received nothing", "r3 is ack-pending upstream", "r3 sent 0 of 1 wanted pim-graft into second"],
+    );
+}
+
+/// Two routers that both believe that they have won: every packet comes twice, for ever.
+#[cfg(feature = "sabotage")]
+#[test]
+fn routers_that_both_win_an_assert_are_named() {
+    expect_red(
+        "topologies/dense-lan-assert.yaml",
+        Some("one-forwarder"),
+        &[("  r3: {kind: router}\n", "  r3: {kind: router, pim: {sabotage: assert-deaf}}\n")],
+        &["h1 got", "r2.eth1 and r3.eth1 both send packet", "r3 should not forward (10.", "from eth0 to eth1"],
+    );
+}
+
+/// Without the refreshes that r2 should pass on, the prune of its branch runs out.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_router_that_relays_no_state_refresh_is_named() {
+    expect_red(
+        "topologies/dense-state-refresh.yaml",
+        Some("prunes-stay"),
+        &[("  r2: {kind: router}\n", "  r2: {kind: router, pim: {sabotage: refresh-not-relayed}}\n")],
+        &[
+            "branch carries news",
+            "r2 should not forward (10.",
+            "from eth0 to eth2: nobody there asks for it",
+            "r2 sent 0 of 3 wanted pim-state-refresh into branch",
+        ],
+    );
+}
+
 /// smcroute's own client adds an outgoing interface to a route: data on a wire that nobody asked for.
 #[test]
 fn a_wrong_route_planted_by_a_command_is_named() {

@@ -10,13 +10,15 @@ use super::outcome::{Finding, Place};
 use super::runner::Run;
 use crate::network::{Entry, Network, Sighting};
 use crate::oracle::{Certainty, Flow, Paths};
-use crate::topology::plan::{Attachment, NodeId, WireId};
+use crate::topology::plan::{Attachment, Multicast, NodeId, WireId};
 use crate::topology::steps::{CutKind, SourceFilter, Stream};
 
 /// Packets of a range that are followed, at most.
 const FOLLOWED: usize = 10_000;
 /// Lines of a daemon's beliefs that are quoted, at most.
 const BELIEFS: usize = 2;
+/// Routers further down whose beliefs are quoted, at most.
+const BELOW: usize = 4;
 
 /// The interface that a stream leaves its sender by.
 pub fn origin(stream: &Stream) -> Attachment {
@@ -122,8 +124,32 @@ pub fn missing<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId, 
             let text = format!("{} did not bring packets from {} to {}{why}", what.name, name(from), name(to));
             finding_at_wire(run, to, text)
         }
-        n => router(run, stream, way[n].node, Some(way[n - 1].interface), Some(way[n].interface), true),
+        n => {
+            let mut finding =
+                router(run, stream, way[n].node, Some(way[n - 1].interface), Some(way[n].interface), true);
+            // In dense mode a router forwards unless those below it prune: what they believe of it belongs to the reason.
+            let below: Vec<NodeId> = way[n + 1..].iter().step_by(2).map(|at| at.node).collect();
+            let said = below.into_iter().filter_map(|node| upstream_of(run, node, stream.group)).take(BELOW);
+            let said = said.collect::<Vec<_>>().join(", ");
+            if !said.is_empty() {
+                finding.text = match finding.text.rsplit_once("; capture: ") {
+                    Some((text, capture)) => format!("{text}; further down: {said}; capture: {capture}"),
+                    None => format!("{}; further down: {said}", finding.text),
+                };
+            }
+            finding
+        }
     }
+}
+
+/// What a dense mode router believes of the way to a group's sources, if it runs.
+fn upstream_of<N: Network>(run: &mut Run<'_, N>, node: NodeId, group: IpAddr) -> Option<String> {
+    if !run.plan.node(node).router().is_some_and(|r| r.multicast == Multicast::PimDm) || run.history.now().is_dead(node)
+    {
+        return None;
+    }
+    let line = run.network.beliefs(node, group).into_iter().find(|line| line.contains(" upstream for "))?;
+    Some(format!("{} {line}", run.name(node)))
 }
 
 /// The way that packets should take to a host: the oracle's; without the faults, if these cut it; where the file's own settings stop
@@ -268,7 +294,7 @@ pub fn stray<N: Network>(run: &mut Run<'_, N>, stream: &Stream, wire: WireId, se
     let flow = run.flow(stream);
     let allowed = |s: &Sighting| {
         let passages = flow.as_ref().map(|f| if s.outbound { &f.outbound } else { &f.inbound });
-        passages.and_then(|p| p.get(&s.at)).is_some_and(|p| p.certainty > Certainty::No)
+        passages.and_then(|p| p.get(&s.at)).is_some_and(|p| p.settled > Certainty::No)
     };
     // A sender that should not have sent is to blame before whoever passed it on.
     if let Some(sender) = sightings.iter().find(|s| s.outbound && !allowed(s)) {

@@ -68,6 +68,11 @@ impl Permitted {
         self.convergence.is_refreshed && !self.is_unsettled_at(time)
     }
 
+    /// Whether packets that leave an interface may do so as long as nothing is at rest, and no longer.
+    fn is_flooded(&self, time: Time, at: Attachment) -> bool {
+        self.at(time).and_then(|flow| flow.outbound.get(&at)).is_some_and(|passage| passage.certainty > Certainty::No)
+    }
+
     fn is_unsettled_at(&self, time: Time) -> bool {
         self.unsettled.iter().any(|(from, to)| (*from..=*to).contains(&time))
     }
@@ -217,6 +222,15 @@ fn no_stray_data<N: Network>(
     // Who sent what he should not have sent explains all that got it: ports are to blame only where no sender on the wire is.
     let senders: BTreeSet<WireId> =
         strays.keys().filter(|(inbound, _)| !inbound).map(|(_, at)| run.plan.interface(*at).wire).collect();
+    // What was only to be flooded is kept alive by whoever still takes it and passes it on: the last one on the way is to blame.
+    let mut kept_alive: BTreeSet<WireId> = BTreeSet::new();
+    let routers: Vec<(Attachment, Sighting)> =
+        strays.iter().filter(|((inbound, _), _)| !inbound).map(|((_, at), (s, _))| (*at, *s)).collect();
+    for (at, first) in routers {
+        if permitted.is_flooded(first.time, at) {
+            kept_alive.extend(came_by(run, stream, at.node, first.sequence).map(|at| run.plan.interface(at).wire));
+        }
+    }
     let mut by_time: Vec<(bool, Attachment, Sighting, u64)> =
         strays.into_iter().map(|((i, at), (s, n))| (i, at, s, n)).collect();
     by_time.sort_by_key(|(_, at, s, _)| (s.time, *at));
@@ -228,13 +242,13 @@ fn no_stray_data<N: Network>(
         let finding = if inbound {
             explain::port_of(run, stream, at)
         } else if run.plan.node(at.node).is_router() {
-            // Passed on from where it should not have been either: its sender is named already.
             let incoming = came_by(run, stream, at.node, first.sequence);
-            let pruned = permitted.is_pruned_at(first.time);
-            let may_arrive = |flow: &Flow, at: &Attachment| {
-                flow.inbound.get(at).is_some_and(|p| p.settled > Certainty::No || !pruned)
-            };
-            if incoming.is_some_and(|at| flow.is_some_and(|flow| !may_arrive(flow, &at))) {
+            if permitted.is_flooded(first.time, at) {
+                if kept_alive.contains(&run.plan.interface(at).wire) {
+                    continue;
+                }
+            } else if incoming.is_some_and(|a| flow.is_some_and(|f| !f.inbound.contains_key(&a))) {
+                // Passed on from where it should not have been either: its sender is named already.
                 continue;
             }
             explain::router(run, stream, at.node, incoming.map(|a| a.interface), Some(at.interface), false)

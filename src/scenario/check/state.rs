@@ -11,7 +11,7 @@ use crate::oracle::{Certainty, Flow};
 use crate::scenario::explain;
 use crate::scenario::outcome::{Figure, Finding, Place, Value};
 use crate::scenario::runner::Run;
-use crate::topology::plan::{Attachment, NodeId};
+use crate::topology::plan::{Attachment, NodeId, Plan};
 use crate::topology::steps::{SourceFilter, Stream, nth_group};
 
 /// Asking a daemon or a kernel costs a round trip: not at every packet.
@@ -128,7 +128,10 @@ pub fn entry<N: Network>(
         let incoming = wanted.incoming.map(|n| format!(" from {}", interface(n))).unwrap_or_default();
         let outgoing = wanted
             .outgoing
-            .map(|all| format!(" to {}", all.iter().map(|n| interface(*n)).collect::<Vec<_>>().join(", ")))
+            .map(|all| match all.iter().map(|n| interface(*n)).collect::<Vec<_>>().as_slice() {
+                [] => " to nowhere".to_owned(),
+                names => format!(" to {}", names.join(", ")),
+            })
             .unwrap_or_default();
         let should = if present { "should have" } else { "should not have" };
         let kernel = explain::kernel(run, wanted.router, wanted.source, wanted.group);
@@ -175,27 +178,29 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
     let world = run.history.now().clone();
     let routers: Vec<NodeId> = plan.node_ids().filter(|id| plan.node(*id).is_router() && !world.is_dead(*id)).collect();
     let groups: Vec<IpAddr> = (0..started.stream.groups).map(|n| nth_group(flow.group, n)).collect();
-    let mut wrong: Option<(IpAddr, Wrong)> = None;
+    let mut wrong: BTreeMap<IpAddr, Vec<Wrong>> = BTreeMap::new();
     let mut entries_seen = 0;
     let held = wait_asking(run, began + within, |network| {
         entries_seen = 0;
+        wrong.clear();
         for &router in &routers {
             let entries = of_source(network.entries(router)?, flow.source);
             for group in &groups {
                 let own = entries.get(group);
                 entries_seen += u64::from(own.is_some());
-                wrong = judge(router, own, &flow).map(|wrong| (*group, wrong));
-                if wrong.is_some() {
-                    return Ok(false);
+                if let Some(found) = judge(router, own, &flow) {
+                    wrong.entry(*group).or_default().push(found);
                 }
             }
         }
-        Ok(true)
+        Ok(wrong.is_empty())
     })?;
     let mut judgement = Judgement::default();
     judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
     judgement.figures.push(Figure::new("entries", Value::Count(entries_seen)));
-    if let Some((group, wrong)) = wrong.filter(|_| !held) {
+    if let Some((group, wrong)) =
+        wrong.into_iter().next().and_then(|(group, all)| Some((group, first_to_blame(plan, all)?))).filter(|_| !held)
+    {
         let stream = Stream { group, ..started.stream.clone() };
         let (outgoing, missing) = wrong.outgoing.map_or((None, true), |(n, missing)| (Some(n), missing));
         let incoming =
@@ -203,6 +208,25 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
         judgement.fail(explain::router(run, &stream, wrong.router, incoming, outgoing, missing));
     }
     Ok(judgement)
+}
+
+/// Of several routers whose entries are wrong, the one that the others follow: where packets are missing, the first on their way; where
+/// they should not be, the last, since whoever passes them on keeps them coming.
+fn first_to_blame(plan: &Plan, wrong: Vec<Wrong>) -> Option<Wrong> {
+    let wire = |router: NodeId, interface: usize| plan.interface(Attachment { node: router, interface }).wire;
+    let leads_to = |from: &Wrong, to: &Wrong| {
+        let out = from.outgoing.map(|(n, _)| wire(from.router, n));
+        out.is_some() && from.router != to.router && out == to.incoming.map(|n| wire(to.router, n))
+    };
+    let is_missing = |wrong: &Wrong| wrong.outgoing.is_none_or(|(_, missing)| missing);
+    let follows = |one: &Wrong| {
+        wrong.iter().any(|other| {
+            is_missing(one) == is_missing(other)
+                && if is_missing(one) { leads_to(other, one) } else { leads_to(one, other) }
+        })
+    };
+    let leader = wrong.iter().position(|one| !follows(one)).unwrap_or(0);
+    wrong.into_iter().nth(leader)
 }
 
 /// The entries that packets of a source take, by group: its own before the group's.

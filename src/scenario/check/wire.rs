@@ -150,7 +150,12 @@ pub fn seen<N: Network>(
         let others: Vec<String> = kinds.iter().map(|((m, node), n)| format!("{n} {} from {node}", m.name())).collect();
         let others = if others.is_empty() { "no message at all".to_owned() } else { others.join(", ") };
         let name = &run.plan.wire(wire).name;
-        let text = format!("{name} carried {number} of {} wanted messages; seen there: {others}", wanted.count);
+        let message = wanted.message.name();
+        let text = match wanted.from {
+            Some(from) => format!("{} sent {number} of {} wanted {message} into {name}", run.name(from), wanted.count),
+            None => format!("{name} carried {number} of {} wanted {message}", wanted.count),
+        };
+        let text = format!("{text}; seen there: {others}");
         judgement.fail(Finding {
             text: explain::with_capture(text, run.network.capture(wire).as_ref()),
             place: Some(Place {

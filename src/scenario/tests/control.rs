@@ -67,7 +67,7 @@ fn a_message_of_several_kinds_counts_as_each_of_them() {
     holds(&go(&plan, &mut network(), good));
     fails(
         &go(&plan, &mut network(), vec![check(Message::PimPrune, Some("239.1.1.1"), 1)]),
-        &["middle carried 0 of 1 wanted messages; seen there: 1 pim-join-prune from r2"],
+        &["middle carried 0 of 1 wanted pim-prune; seen there: 1 pim-join-prune from r2"],
     );
     fails(&go(&plan, &mut network(), vec![check(Message::PimJoinPrune, None, 2)]), &["carried 1 of 2"]);
 }
