@@ -16,7 +16,10 @@ use crate::topology::steps::{Message, Stream};
 /// How long a querier must have been alone before it counts as elected.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// From `within` on, no packet of the group crosses the wire for `lasting`.
+/// A silence counts before its time only if so many packets were sent into it: else it may be a pause of the stream.
+const SENT_INTO_SILENCE: u64 = 10;
+
+/// From some moment within `within` on, no packet of the group crosses the wire for `lasting`.
 pub fn quiet<N: Network>(
     run: &mut Run<'_, N>,
     wire: WireId,
@@ -25,20 +28,29 @@ pub fn quiet<N: Network>(
     lasting: Duration,
 ) -> Result<Judgement, NetworkError> {
     let (began, held_up) = (run.network.now(), run.network.held_up());
-    let mut from = began + within;
-    loop {
-        run.pass_until(from)?;
-        let later = began + within + run.held_up_since(held_up);
-        if later <= from {
-            break;
-        }
-        from = later;
-    }
-    let to = from + lasting;
-    run.pass_until(to)?;
     let streams: Vec<Stream> =
         run.streams.iter().map(|s| &s.stream).filter(|s| group.is_none_or(|g| g == s.group)).cloned().collect();
+    let mut silent_since = began;
+    let mut read: Vec<usize> = vec![0; streams.len()];
+    let early = run.wait(began + within, |network, records| {
+        for (stream, read) in streams.iter().zip(&mut read) {
+            let seen = records.sightings(network, &stream.name, wire);
+            silent_since = seen[*read..].iter().map(|s| s.time).fold(silent_since, Time::max);
+            *read = seen.len();
+        }
+        let now = network.now();
+        let into_it = |stream: &Stream| {
+            let sent = records.sent(network, &stream.name);
+            let range = super::delivery::sent_within(sent, silent_since, now);
+            range.end - range.start
+        };
+        Ok(now.since(silent_since) > lasting && streams.iter().map(into_it).sum::<u64>() >= SENT_INTO_SILENCE)
+    })?;
+    let from = if early { silent_since + Duration::from_nanos(1) } else { began + within + run.held_up_since(held_up) };
+    let to = if early { run.network.now() } else { from + lasting };
+    run.pass_until(to)?;
     let mut judgement = Judgement::default();
+    judgement.figures.push(Figure::new("silent after", Value::Span(from.since(began))));
     let mut sent = 0;
     let mut ever = 0;
     for stream in &streams {
