@@ -342,11 +342,6 @@ impl Querier {
         (!merged.is_nothing()).then_some(merged)
     }
 
-    /// Whether a member on this interface wants packets of a source to a group.
-    pub fn wants(&self, source: IpAddr, group: IpAddr) -> bool {
-        self.published.get(&group).is_some_and(|filter| filter.admits(source))
-    }
-
     /// Groups with members, with their filters.
     pub fn memberships(&self) -> &BTreeMap<IpAddr, SourceFilter> {
         &self.published

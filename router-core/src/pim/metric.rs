@@ -8,7 +8,7 @@ use crate::wire::pim::{INFINITE_METRIC, INFINITE_PREFERENCE};
 /// `assert_metric`: who forwards best. Greater is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AssertMetric {
-    /// The R bit: only in sparse mode, and in an infinite metric.
+    /// The R bit, which sparse mode has a use for; in dense mode only an infinite metric has it set.
     pub rpt: bool,
     /// `metric_preference`.
     pub preference: u32,
@@ -24,9 +24,16 @@ pub fn infinite_assert_metric() -> AssertMetric {
 }
 
 impl AssertMetric {
+    /// The metric that an assert or a state refresh of a dense mode router carries: its R bit is ignored (§4.7.7, §4.7.10), but an
+    /// infinite metric is worse than any other.
+    pub fn heard(preference: u32, metric: u32, from: IpAddr) -> AssertMetric {
+        let rpt = preference == INFINITE_PREFERENCE && metric == INFINITE_METRIC;
+        AssertMetric { rpt, preference, metric, address: Some(from) }
+    }
+
     /// Whether it is an infinite one, whoever sent it: an AssertCancel (§4.6.2).
     pub fn is_infinite(&self) -> bool {
-        self.rpt && self.preference == INFINITE_PREFERENCE && self.metric == INFINITE_METRIC
+        self.preference == INFINITE_PREFERENCE && self.metric == INFINITE_METRIC
     }
 
     /// Whether it is better than another.
@@ -57,5 +64,8 @@ mod tests {
         assert!(!metric(1, 1, 1).is_better_than(&metric(1, 1, 1)));
         assert!(metric(9, 9, 1).is_better_than(&infinite_assert_metric()));
         assert!(infinite_assert_metric().is_infinite());
+        assert_eq!(AssertMetric::heard(1, 2, [10, 0, 0, 3].into()), metric(1, 2, 3));
+        let cancel = AssertMetric::heard(INFINITE_PREFERENCE, INFINITE_METRIC, [10, 0, 0, 3].into());
+        assert!(cancel.is_infinite() && metric(INFINITE_PREFERENCE, 9, 1).is_better_than(&cancel));
     }
 }

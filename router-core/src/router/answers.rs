@@ -163,11 +163,7 @@ impl Router {
                     let shown = TreeInterface {
                         downstream: state.downstream.name().to_owned(),
                         assert: state.assert.name().to_owned(),
-                        assert_winner: match state.assert {
-                            dense::assert::State::NoInfo => None,
-                            dense::assert::State::Winner => dense::macros::my_addr(&self.ports, *id),
-                            dense::assert::State::Loser { winner, .. } => Some(winner),
-                        },
+                        assert_winner: dense::macros::assert_winner(&self.ports, entry, *id),
                         timers: left(&dense::entry::Timer::of_interface(*key, *id)),
                     };
                     (self.name(*id), shown)

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::InterfaceState;
+use super::{InterfaceState, SourceFilter};
 use crate::config::Interface;
 use crate::counters::Counters;
 use crate::membership::{Family, Querier};
@@ -34,11 +34,16 @@ impl Port {
         self.state.addresses.iter().any(|net| net.contains(&address))
     }
 
+    /// What members on the interface want of a group, taken together; none without members.
+    pub fn filter(&self, group: IpAddr) -> Option<&SourceFilter> {
+        match Family::of(group) {
+            Family::V4 => self.igmp.as_ref()?.memberships().get(&group),
+            Family::V6 => None,
+        }
+    }
+
     /// Whether a member on the interface wants packets of a source to a group.
     pub fn wants(&self, source: IpAddr, group: IpAddr) -> bool {
-        match Family::of(group) {
-            Family::V4 => self.igmp.as_ref().is_some_and(|igmp| igmp.wants(source, group)),
-            Family::V6 => false,
-        }
+        self.filter(group).is_some_and(|filter| filter.admits(source))
     }
 }

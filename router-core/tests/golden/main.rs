@@ -66,7 +66,7 @@ fn record_kind(word: &str) -> RecordKind {
 /// - `data INTERFACE SOURCE GROUP`, `wrong INTERFACE SOURCE GROUP`, `counters SOURCE GROUP PACKETS`
 /// - `route PREFIX INTERFACE [via NEXTHOP] [pref PREFERENCE] [metric METRIC]`, `no-route` with the same words, `shutdown`, `timeout`
 ///
-/// Beside inputs there is `show WHAT`, whose output is the answer, a line an item.
+/// Beside inputs there is `show WHAT [WORD]`, whose output is the answer, a line an item; with a word, only those that have it.
 fn input(router: &Router, text: &str) -> Input {
     let words: Vec<&str> = text.split_whitespace().collect();
     let key = |source: &str, group: &str| EntryKey { source: source.parse().unwrap(), group: group.parse().unwrap() };
@@ -341,8 +341,9 @@ fn run(text: &str) -> String {
         }
         writeln!(written, "{line}").unwrap();
         if let Some(what) = what.strip_prefix("show ") {
+            let (what, word) = what.split_once(' ').unwrap_or((what, ""));
             let show = Show::ALL.into_iter().find(|show| show.word() == what).unwrap();
-            for line in answer(&router.show(at, show)) {
+            for line in answer(&router.show(at, show)).into_iter().filter(|line| line.contains(word)) {
                 writeln!(written, "  {line}").unwrap();
             }
             continue;

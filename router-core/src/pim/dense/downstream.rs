@@ -96,7 +96,8 @@ pub fn transition(state: State, event: Event) -> (State, &'static [Action]) {
         (Pruned, SendStateRefresh) => (Pruned, &[RefreshPrune]),
         (state, SendStateRefresh) => (state, &[]),
 
+        (NoInfo, NeighbourAppears) => (NoInfo, &[]),
+        (PrunePending, NeighbourAppears) => (NoInfo, &[CancelPrunePending]),
         (Pruned, NeighbourAppears) => (NoInfo, &[CancelPrune]),
-        (state, NeighbourAppears) => (state, &[]),
     }
 }

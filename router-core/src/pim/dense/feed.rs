@@ -14,12 +14,13 @@ use crate::wire::pim::Message;
 impl Dense {
     /// Feeds the Upstream(S,G) machine.
     pub(super) fn upstream(&mut self, context: &mut Context<'_>, key: EntryKey, event: upstream::Event) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
         let guards = upstream::Guards {
             prune_limit_running: self.timers.is_running(Timer::PruneLimit(key)),
             override_running: self.timers.is_running(Timer::Override(key)),
-            directly_connected: self.entries.get(&key).is_some_and(|entry| entry.directly_connected),
+            directly_connected: entry.directly_connected,
+            olist_is_null: entry.olist_is_null,
         };
-        let Some(entry) = self.entries.get_mut(&key) else { return };
         let (state, actions) = upstream::transition(entry.upstream, event, guards);
         if std::mem::replace(&mut entry.upstream, state) != state {
             self.actions.push(Action::Upstream(key, state));

@@ -24,7 +24,8 @@ impl Dense {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.data_seen = true;
         if entry.rpf_interface() != Some(arrival) {
-            self.actions.push(Action::Drop(Some(arrival), DropReason::WrongInterface));
+            let reason = entry.rpf.map_or(DropReason::NoRoute, |_| DropReason::WrongInterface);
+            self.actions.push(Action::Drop(Some(arrival), reason));
             self.timers.set(Timer::Swallow(key), context.now + SWALLOW);
             self.data_downstream(context, arrival, key);
             self.forward(context, key, true);
@@ -83,7 +84,7 @@ impl Dense {
                 upstream::State::Forwarding | upstream::State::AckPending => macros::olist(context.ports, entry, key),
             };
             // The kernel takes 0 and 255 for 'never'; with 1, a packet that arrives with a TTL of 1 stays, as it must.
-            let threshold = |id: &InterfaceId| context.ports[id].config.ttl_threshold.clamp(1, 254);
+            let threshold = |id: &InterfaceId| context.ports.get(id).map_or(1, macros::threshold).clamp(1, 254);
             let outgoing = olist.into_iter().map(|id| (id, threshold(&id))).collect();
             Some(ForwardingEntry { key, incoming, outgoing })
         });

@@ -61,18 +61,19 @@ impl Dense {
             if macros::is_boundary(context.ports, interface, key.group) {
                 continue;
             }
-            if message.upstream != own {
-                let Some(entry) = self.entries.get(&key) else { continue };
-                if entry.rpf_interface() != Some(interface) {
-                    continue;
-                }
+            if let Some(entry) = self.entries.get(&key)
+                && entry.rpf_interface() == Some(interface)
+            {
                 match word {
+                    // To whomever: the table names nobody.
                     Word::Prune => self.upstream(context, key, upstream::Event::SeePrune),
                     Word::Join if entry.rpf_neighbour == Some(message.upstream) => {
                         self.upstream(context, key, upstream::Event::SeeJoin);
                     }
                     Word::Join => {}
                 }
+            }
+            if message.upstream != own {
                 continue;
             }
             // A join finds what it asks for where there is no state.
@@ -118,8 +119,7 @@ impl Dense {
         if macros::is_boundary(context.ports, interface, key.group) || !self.ensure(context, key) {
             return;
         }
-        let Assert { rpt, preference, metric, .. } = *message;
-        let metric = AssertMetric { rpt, preference, metric, address: Some(from) };
+        let metric = AssertMetric::heard(message.preference, message.metric, from);
         let link = context.ports.get(&interface).and_then(|port| port.pim.as_ref());
         let Some(holds) = link.map(|link| link.settings().assert_time) else { return };
         self.assert(context, key, interface, assert::Event::Heard { from, metric, holds });

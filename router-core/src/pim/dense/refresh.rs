@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Action, Context, Dense, assert, downstream, macros, origination, upstream};
+use super::{Context, Dense, assert, downstream, macros, origination, upstream};
 use crate::config::PimSabotage;
 use crate::forwarding::EntryKey;
 use crate::pim::metric::AssertMetric;
@@ -23,7 +23,6 @@ impl Dense {
         message: &StateRefresh,
     ) {
         let key = EntryKey { source: message.source, group: message.group };
-        let is_new = !self.entries.contains_key(&key);
         if !self.settings.state_refresh
             || macros::is_boundary(context.ports, interface, key.group)
             || !self.ensure(context, key)
@@ -31,31 +30,20 @@ impl Dense {
             return;
         }
         // It speaks for its sender's forwarding as an assert does (§4.6.4).
-        let metric = AssertMetric {
-            rpt: message.rpt,
-            preference: message.preference,
-            metric: message.metric,
-            address: Some(from),
-        };
+        let metric = AssertMetric::heard(message.preference, message.metric, from);
         let holds = three_times(message.interval);
         self.assert(context, key, interface, assert::Event::Heard { from, metric, holds });
         self.evaluate(context, key);
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(entry) = self.entries.get(&key) else { return };
         // §4.5.1, the checks in its order.
         if entry.rpf_interface() != Some(interface) || entry.rpf_neighbour != Some(from) {
             return;
-        }
-        if is_new && entry.olist_is_null && entry.upstream != upstream::State::Pruned {
-            // §4.3.4: a router that has just started takes its state from the message.
-            entry.upstream = upstream::State::Pruned;
-            self.actions.push(Action::Upstream(key, upstream::State::Pruned));
         }
         self.use_again(context, key);
         // What it says of the link holds however soon it comes; only what is relayed is limited.
         self.upstream(context, key, upstream::Event::StateRefresh { prune_indicator: message.prune_indicator });
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        let limit = self.settings.refresh_limit_interval;
-        if entry.refreshed.is_some_and(|last| context.now.since(last) < limit) {
+        if macros::state_refresh_rate_limit(entry, context.now, self.settings.refresh_limit_interval) {
             return;
         }
         entry.refreshed = Some(context.now);
@@ -105,7 +93,7 @@ impl Dense {
         for interface in macros::pim_nbrs(context.ports) {
             let Some((entry, port)) = self.entries.get(&key).zip(context.ports.get(&interface)) else { return };
             let Some(rpf) = entry.rpf else { return };
-            if ttl < port.config.ttl_threshold
+            if ttl < macros::threshold(port)
                 || port.is_boundary_for(key.group)
                 || interface == iif
                 || macros::lost_assert(context.ports, entry, interface)

@@ -38,12 +38,16 @@ impl Dense {
     /// long as any of its timers is active).
     pub(super) fn idle(&mut self, context: &Context<'_>, key: EntryKey) {
         let Some(entry) = self.entries.get(&key) else { return };
+        let neighbours = macros::pim_nbrs(context.ports);
+        // Where nobody is left, a prune speaks for nobody: whoever comes next ends it.
+        let mut for_ever = entry.interfaces.iter().filter(|(_, state)| state.is_pruned_for_ever());
+        let for_ever = for_ever.any(|(interface, _)| neighbours.contains(interface));
         let interfaces = entry.interfaces.keys().flat_map(|interface| Timer::of_interface(key, *interface));
         let timers = Timer::of_entry(key).into_iter().chain(interfaces);
         let last = timers.filter_map(|(_, timer)| self.timers.deadline(timer)).max();
         if let Some(last) = last {
             self.timers.set(Timer::Idle(key), last);
-        } else if entry.interfaces.values().any(InterfaceEntry::is_pruned_for_ever) {
+        } else if for_ever {
             self.use_again(context, key);
         } else {
             self.forget(key);

@@ -68,6 +68,8 @@ pub struct Guards {
     pub override_running: bool,
     /// S is directly connected.
     pub directly_connected: bool,
+    /// `olist(S,G)` is NULL: in F, the machine has just started, and has neither seen data nor pruned.
+    pub olist_is_null: bool,
 }
 
 /// What it wants done, in order.
@@ -106,6 +108,15 @@ pub fn transition(state: State, event: Event, guards: Guards) -> (State, &'stati
         (Pruned, DataWithoutOlist) if !direct && !guards.prune_limit_running => (Pruned, &[SendPrune, SetPruneLimit]),
         (state, DataWithoutOlist) => (state, &[]),
 
+        // §4.3.4: a router that has just started takes its state from the message. The RFC's table has it override the prune, but OT is
+        // for routers whose olist is not NULL (§4.4.1).
+        (Forwarding, StateRefresh { prune_indicator: true }) if guards.olist_is_null => {
+            (Pruned, &[CancelOverride, SetPruneLimit])
+        }
+        (Forwarding, StateRefresh { prune_indicator: false }) if guards.olist_is_null => {
+            (Pruned, &[CancelOverride, SendPrune, SetPruneLimit])
+        }
+
         (Forwarding | AckPending, StateRefresh { prune_indicator: true }) => (state, set_override(guards)),
         (Pruned, StateRefresh { prune_indicator: true }) => (Pruned, &[SetPruneLimit]),
         (Forwarding, StateRefresh { prune_indicator: false }) => (Forwarding, &[]),
@@ -116,6 +127,8 @@ pub fn transition(state: State, event: Event, guards: Guards) -> (State, &'stati
         (Forwarding | AckPending, SeeJoin) => (state, &[CancelOverride]),
         (Pruned, SeeJoin) => (Pruned, &[]),
 
+        // The same: without an olist there is nothing to override, and once there is one, the other's prune is to be grafted back.
+        (Forwarding, SeePrune) if !direct && guards.olist_is_null => (Pruned, &[CancelOverride]),
         (Forwarding | AckPending, SeePrune) if !direct => (state, set_override(guards)),
         (state, SeePrune) => (state, &[]),
 
@@ -195,6 +208,14 @@ mod tests {
     }
 
     #[test]
+    fn without_an_olist_nothing_is_overridden() {
+        for event in EVENTS {
+            let (_, actions) = transition(Forwarding, event, Guards { olist_is_null: true, ..Guards::default() });
+            assert!(!actions.contains(&SetOverride), "{event:?}");
+        }
+    }
+
+    #[test]
     fn leaving_ack_pending_stops_the_graft_retry_timer() {
         for event in EVENTS {
             let (state, actions) = transition(AckPending, event, Guards::default());
@@ -205,8 +226,9 @@ mod tests {
     #[test]
     fn whoever_is_pruned_has_no_override_pending() {
         for from in [Forwarding, AckPending] {
-            for event in EVENTS {
-                let (state, actions) = transition(from, event, Guards { override_running: true, ..Guards::default() });
+            for (event, olist_is_null) in EVENTS.into_iter().flat_map(|event| [(event, false), (event, true)]) {
+                let guards = Guards { override_running: true, olist_is_null, ..Guards::default() };
+                let (state, actions) = transition(from, event, guards);
                 assert!(state != Pruned || actions.contains(&CancelOverride), "{from:?} {event:?}");
             }
         }
