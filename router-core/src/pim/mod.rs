@@ -12,7 +12,6 @@ pub mod settings;
 
 use std::net::IpAddr;
 
-use crate::counters::MessageKind;
 use crate::router::InterfaceId;
 use crate::wire::pim::Message;
 
@@ -25,16 +24,4 @@ pub struct Sent {
     pub destination: IpAddr,
     /// What.
     pub message: Message,
-}
-
-/// Under which name a message is counted.
-pub fn kind(message: &Message) -> MessageKind {
-    match message {
-        Message::Hello(_) => MessageKind::PimHello,
-        Message::JoinPrune(_) => MessageKind::PimJoinPrune,
-        Message::Assert(_) => MessageKind::PimAssert,
-        Message::Graft(_) => MessageKind::PimGraft,
-        Message::GraftAck(_) => MessageKind::PimGraftAck,
-        Message::StateRefresh(_) => MessageKind::PimStateRefresh,
-    }
 }

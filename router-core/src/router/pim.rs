@@ -7,7 +7,7 @@ use super::{Datagram, EventKind, InterfaceId, Output, Router};
 use crate::counters::DropReason;
 use crate::pim::dense::{self, Context, Dense};
 use crate::pim::link::{self, Change};
-use crate::pim::{Sent, bundle, kind};
+use crate::pim::{Sent, bundle};
 use crate::time::Time;
 use crate::wire::pim::{self as wire, ALL_PIM_ROUTERS, Message};
 
@@ -48,7 +48,7 @@ impl Router {
                 self.settle_links(now);
             }
             Ok(message) => {
-                link.counters_mut().receive(kind(&message));
+                link.counters_mut().receive(message.kind());
                 self.with_dense(now, |dense, context| dense.hear(context, interface, source, destination, &message));
             }
             Err(_) => {}
@@ -177,7 +177,7 @@ impl Router {
         let Some(link) = self.ports.get_mut(&sent.interface).and_then(|port| port.pim.as_mut()) else { return };
         let Some(source) = link.address() else { return };
         link.introduce();
-        link.counters_mut().send(kind(&sent.message));
+        link.counters_mut().send(sent.message.kind());
         // Only a hello can have been added here: neighbours change by what is heard.
         self.say_hellos(now, sent.interface);
         self.output_pim(sent.interface, source, sent.destination, &sent.message);

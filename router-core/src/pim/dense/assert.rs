@@ -31,6 +31,14 @@ impl State {
             State::Loser { .. } => "loser",
         }
     }
+
+    /// Who else forwards, if another router does.
+    pub fn winner(self) -> Option<IpAddr> {
+        match self {
+            State::NoInfo | State::Winner => None,
+            State::Loser { winner, .. } => Some(winner),
+        }
+    }
 }
 
 /// What happens to it.

@@ -192,6 +192,8 @@ impl Dense {
         if before != state {
             entry.interfaces.entry(interface).or_default().assert = state;
             Self::tidy(entry, interface);
+        }
+        if before.winner() != state.winner() || before.name() != state.name() {
             self.actions.push(Action::Assert(key, interface, state));
         }
         let timer = Timer::Assert(key, interface);

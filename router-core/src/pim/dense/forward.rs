@@ -16,8 +16,10 @@ const SWALLOW: Duration = Duration::from_secs(1);
 impl Dense {
     /// A data packet arrived for which the kernel has no entry (§4.2).
     pub fn data(&mut self, context: &mut Context<'_>, arrival: InterfaceId, key: EntryKey) {
-        if !self.ensure(context, key) {
-            self.actions.push(Action::Drop(Some(arrival), DropReason::NoRoute));
+        if let Err(reason) = self.ensure(context, key) {
+            if reason != DropReason::EntryLimit {
+                self.actions.push(Action::Drop(Some(arrival), reason));
+            }
             return;
         }
         self.use_again(context, key);
@@ -33,7 +35,9 @@ impl Dense {
         }
         let (direct, olist_is_null) = (entry.directly_connected, entry.olist_is_null);
         // §5.4: of a group whose scope ends here nothing is said here, and nothing that arrives here goes on.
-        if !macros::is_boundary(context.ports, arrival, key.group) {
+        if macros::is_boundary(context.ports, arrival, key.group) {
+            self.actions.push(Action::Drop(Some(arrival), DropReason::Boundary));
+        } else {
             if direct && self.settings.state_refresh {
                 self.origination(context, key, origination::Event::DataOfDirectSource);
             }

@@ -77,7 +77,7 @@ impl Dense {
                 continue;
             }
             // A join finds what it asks for where there is no state.
-            if word == Word::Join && !self.entries.contains_key(&key) || !self.ensure(context, key) {
+            if word == Word::Join && !self.entries.contains_key(&key) || self.ensure(context, key).is_err() {
                 continue;
             }
             let event = match word {
@@ -116,7 +116,7 @@ impl Dense {
 
     fn hear_assert(&mut self, context: &mut Context<'_>, interface: InterfaceId, from: IpAddr, message: &Assert) {
         let key = EntryKey { source: message.source, group: message.group };
-        if macros::is_boundary(context.ports, interface, key.group) || !self.ensure(context, key) {
+        if macros::is_boundary(context.ports, interface, key.group) || self.ensure(context, key).is_err() {
             return;
         }
         let metric = AssertMetric::heard(message.preference, message.metric, from);

@@ -164,8 +164,8 @@ impl Dense {
                     self.upstream_is_new(context, key, interface, neighbour);
                 }
                 Change::Down(neighbour) => {
-                    let winner = self.entries.get(&key).map(|entry| entry.assert(interface));
-                    if matches!(winner, Some(assert::State::Loser { winner, .. }) if winner == neighbour) {
+                    let winner = self.entries.get(&key).and_then(|entry| entry.assert(interface).winner());
+                    if winner == Some(neighbour) {
                         self.assert(context, key, interface, assert::Event::WinnerGone);
                     }
                 }

@@ -25,7 +25,7 @@ impl Dense {
         let key = EntryKey { source: message.source, group: message.group };
         if !self.settings.state_refresh
             || macros::is_boundary(context.ports, interface, key.group)
-            || !self.ensure(context, key)
+            || self.ensure(context, key).is_err()
         {
             return;
         }

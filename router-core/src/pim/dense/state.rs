@@ -9,20 +9,29 @@ use crate::pim::mrib;
 use crate::router::InterfaceId;
 
 impl Dense {
-    /// Makes sure that there is state for a source and group. False without a route to the source, for what is no source or no group that
-    /// is forwarded, and over the limit.
-    pub(super) fn ensure(&mut self, context: &mut Context<'_>, key: EntryKey) -> bool {
+    /// Makes sure that there is state for a source and group.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none: no route to the source, no source or no group that is forwarded, or the limit, which is counted here.
+    pub(super) fn ensure(&mut self, context: &mut Context<'_>, key: EntryKey) -> Result<(), DropReason> {
         if self.entries.contains_key(&key) {
-            return true;
+            return Ok(());
         }
         let family = Family::of(key.group);
-        if !family.is_group(key.group) || family.is_link_local(key.group) || !family.is_source(key.source) {
-            return false;
+        if !family.is_group(key.group) {
+            return Err(DropReason::NotAGroup);
         }
-        let Some(rpf) = mrib::lookup(context.rib, context.ports, key.source) else { return false };
+        if family.is_link_local(key.group) {
+            return Err(DropReason::LinkLocalGroup);
+        }
+        if !family.is_source(key.source) {
+            return Err(DropReason::NotASource);
+        }
+        let rpf = mrib::lookup(context.rib, context.ports, key.source).ok_or(DropReason::NoRoute)?;
         if self.entries.len() >= self.limit {
             self.actions.push(Action::Drop(None, DropReason::EntryLimit));
-            return false;
+            return Err(DropReason::EntryLimit);
         }
         let mut entry = Entry { rpf: Some(rpf), ..Entry::default() };
         entry.rpf_neighbour = rpf.next_hop;
@@ -31,7 +40,7 @@ impl Dense {
         self.entries.insert(key, entry);
         self.by_group.entry(key.group).or_default().insert(key.source);
         self.use_again(context, key);
-        true
+        Ok(())
     }
 
     /// Nothing has used an entry for its lifetime. It goes, unless a timer of it still runs or a prune holds for ever (§4.1: state is kept as
