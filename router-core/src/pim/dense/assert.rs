@@ -66,7 +66,7 @@ pub enum Event {
     CouldAssertFalse,
     /// `CouldAssert(S,G,I)` becomes TRUE: it no longer is.
     CouldAssertTrue,
-    /// The winner's neighbour liveness timer expires.
+    /// The winner's neighbour liveness timer expires; or its generation id changes, which RFC 7761 §4.6.1 has beside it.
     WinnerGone,
     /// This router's metric became better than the winner's. The RFC has no such event here; RFC 7761 §4.6.1 does.
     MetricImproves,

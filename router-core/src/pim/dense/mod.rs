@@ -158,17 +158,15 @@ impl Dense {
     pub fn neighbour_changed(&mut self, context: &mut Context<'_>, interface: InterfaceId, change: Change) {
         let keys: Vec<EntryKey> = self.entries.keys().copied().collect();
         for key in keys {
-            match change {
-                Change::Up(neighbour) | Change::Restarted(neighbour) => {
-                    self.downstream(context, key, interface, downstream::Event::NeighbourAppears, 0);
-                    self.upstream_is_new(context, key, interface, neighbour);
-                }
-                Change::Down(neighbour) => {
-                    let winner = self.entries.get(&key).and_then(|entry| entry.assert(interface).winner());
-                    if winner == Some(neighbour) {
-                        self.assert(context, key, interface, assert::Event::WinnerGone);
-                    }
-                }
+            let (Change::Up(neighbour) | Change::Restarted(neighbour) | Change::Down(neighbour)) = change;
+            // One that has restarted knows nothing of the assert, nor of the prune that it was sent with it.
+            let winner = self.entries.get(&key).and_then(|entry| entry.assert(interface).winner());
+            if winner == Some(neighbour) && !matches!(change, Change::Up(_)) {
+                self.assert(context, key, interface, assert::Event::WinnerGone);
+            }
+            if !matches!(change, Change::Down(_)) {
+                self.downstream(context, key, interface, downstream::Event::NeighbourAppears, 0);
+                self.upstream_is_new(context, key, interface, neighbour);
             }
             self.evaluate(context, key);
         }
