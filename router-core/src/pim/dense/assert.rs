@@ -72,6 +72,11 @@ pub enum Event {
     MetricImproves,
     /// A prune, join or graft to this router.
     JoinPruneGraft,
+    /// A join or graft to this router from the winner: its own way to the source leads here now. The RFC has no such event. A winner whose
+    /// RPF interface this becomes says so by an AssertCancel (§4.6.4.2), but a router that others took for the winner by its state refresh
+    /// alone is in NoInfo state and says nothing; and the Assert that a loser answers with (§4.6.4.3) does not make it one. Without this, it
+    /// would ask in vain until AT(S,G,I) expires.
+    WinnerAsks,
 }
 
 /// What else the transition depends on.
@@ -148,6 +153,9 @@ pub fn transition(state: State, event: Event, guards: Guards) -> (State, Option<
 
         (Loser { .. }, MetricImproves) => (NoInfo, Some(Action::CancelTimer)),
         (state, MetricImproves) => (state, None),
+
+        (Loser { .. }, WinnerAsks) => (NoInfo, Some(Action::CancelTimer)),
+        (state, WinnerAsks) => (state, None),
 
         (Loser { .. }, JoinPruneGraft) => (state, Some(Action::SendAssert)),
         (state, JoinPruneGraft) => (state, None),

@@ -29,13 +29,13 @@ impl Dense {
         let Some(own) = macros::my_addr(context.ports, interface) else { return };
         match message {
             Message::Hello(_) => {}
-            Message::JoinPrune(message) => self.hear_join_prune(context, interface, own, message),
+            Message::JoinPrune(message) => self.hear_join_prune(context, interface, from, own, message),
             // §5.4: a group whose scope ends here is none of the neighbour's business.
             Message::Graft(message)
                 if !message.groups.is_empty()
                     && message.groups.iter().all(|set| macros::is_boundary(context.ports, interface, set.group)) => {}
             Message::Graft(message) if message.upstream == own => {
-                self.hear_graft(context, interface, message);
+                self.hear_graft(context, interface, from, message);
                 let message = Message::GraftAck(JoinPrune { upstream: from, ..message.clone() });
                 self.actions.push(Action::Send(Sent { interface, destination: from, message }));
             }
@@ -56,7 +56,14 @@ impl Dense {
         }
     }
 
-    fn hear_join_prune(&mut self, context: &mut Context<'_>, interface: InterfaceId, own: IpAddr, message: &JoinPrune) {
+    fn hear_join_prune(
+        &mut self,
+        context: &mut Context<'_>,
+        interface: InterfaceId,
+        from: IpAddr,
+        own: IpAddr,
+        message: &JoinPrune,
+    ) {
         for (key, word) in pairs(message) {
             if macros::is_boundary(context.ports, interface, key.group) {
                 continue;
@@ -84,15 +91,15 @@ impl Dense {
                 Word::Join => downstream::Event::Join,
                 Word::Prune => downstream::Event::Prune,
             };
-            self.hear_downstream(context, interface, key, event, message.hold_time);
+            self.hear_downstream(context, (interface, from), key, event, message.hold_time);
         }
     }
 
-    fn hear_graft(&mut self, context: &mut Context<'_>, interface: InterfaceId, message: &JoinPrune) {
+    fn hear_graft(&mut self, context: &mut Context<'_>, interface: InterfaceId, from: IpAddr, message: &JoinPrune) {
         for (key, _) in pairs(message).filter(|(_, word)| *word == Word::Join) {
             let inside = !macros::is_boundary(context.ports, interface, key.group);
             if inside && self.entries.contains_key(&key) {
-                self.hear_downstream(context, interface, key, downstream::Event::Graft, 0);
+                self.hear_downstream(context, (interface, from), key, downstream::Event::Graft, 0);
             }
         }
     }
@@ -101,12 +108,16 @@ impl Dense {
     fn hear_downstream(
         &mut self,
         context: &mut Context<'_>,
-        interface: InterfaceId,
+        (interface, from): (InterfaceId, IpAddr),
         key: EntryKey,
         event: downstream::Event,
         hold_time: u16,
     ) {
-        self.assert(context, key, interface, assert::Event::JoinPruneGraft);
+        let state = self.entries.get(&key).map(|entry| entry.assert(interface));
+        let of_winner = matches!(state, Some(assert::State::Loser { winner, .. }) if winner == from);
+        let asks = matches!(event, downstream::Event::Join | downstream::Event::Graft);
+        let asked = if of_winner && asks { assert::Event::WinnerAsks } else { assert::Event::JoinPruneGraft };
+        self.assert(context, key, interface, asked);
         // On the upstream interface the machine is always in NoInfo state (§4.4.2).
         if self.entries.get(&key).is_some_and(|entry| entry.rpf_interface() != Some(interface)) {
             self.downstream(context, key, interface, event, hold_time);
