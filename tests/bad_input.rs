@@ -70,7 +70,9 @@ cases! {
     only_comments
     overlap
     pim_values
+    random
     rate_of_zero
+    repeated
     subnet_full
     tag
     threshold_on_ipv6

@@ -420,6 +420,37 @@ pub enum FaultKind {
         /// What some interface, route or setting names.
         prefix: IpNet,
     },
+    /// `$each` in a step that is not repeated.
+    #[error("`$each` stands for the item of a `for-each`, and there is none around it")]
+    EachOutside,
+    /// A step in which other steps stand, in another one.
+    #[error("`{step}` can't stand in `{around}`")]
+    NestedStep {
+        /// The inner one.
+        step: &'static str,
+        /// The outer one.
+        around: &'static str,
+    },
+    /// `random` with hosts that come and go where no host has joined.
+    #[error("no host has joined {group} here: one is needed, for at least one always remains")]
+    NoMemberToRemain {
+        /// The group.
+        group: IpAddr,
+    },
+    /// A wire that `random` is to fail, with a host on it.
+    #[error("`{wire}` can't fail at random: {why}")]
+    NeverFails {
+        /// The wire.
+        wire: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A kind of disturbance of `random` for which there is nothing to choose from.
+    #[error("nothing can be drawn here: {why}")]
+    NothingToDraw {
+        /// Why not.
+        why: &'static str,
+    },
     /// A payload that does not fit the network.
     #[error("{size} octets of payload are more than {limit}, what fits a packet on `{wire}` (its MTU less 28)")]
     TooLargeForMtu {
@@ -502,6 +533,8 @@ impl FaultKind {
             FaultKind::LinkedToItself { .. } => "a link joins two nodes".into(),
             FaultKind::DuplicateName { what: "wire", .. } => "give one of them another `name`".into(),
             FaultKind::Tag { .. } => "take it away".into(),
+            FaultKind::EachOutside => "write `for-each: {router: all, steps: [...]}` around the step, or a name".into(),
+            FaultKind::NoMemberToRemain { .. } => "let a host `join` before".into(),
             _ => return None,
         };
         Some(text)

@@ -210,6 +210,13 @@ pub enum WireKind {
     },
 }
 
+impl WireKind {
+    /// Whether it is a link.
+    pub fn is_link(self) -> bool {
+        self == WireKind::Link
+    }
+}
+
 /// What a wire does to packets, each direction on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Impairment {

@@ -58,6 +58,26 @@ impl Cx {
         self.faults.is_empty()
     }
 
+    /// Whether an unknown key of such a mapping was probably meant to be one of these.
+    pub fn misread(&self, of: &str, keys: &[&str]) -> bool {
+        self.faults.iter().any(|fault| {
+            matches!(&fault.kind, FaultKind::UnknownKey { of: known, .. } if *known == of)
+                && fault.nearest.as_deref().is_some_and(|key| keys.contains(&key))
+        })
+    }
+
+    /// How many there are so far, for [`Cx::amend`].
+    pub fn mark(&self) -> usize {
+        self.faults.len()
+    }
+
+    /// Changes what was noted since a mark, and forgets it where told so: of what is wrong in a repeated step, one is enough.
+    pub fn amend(&mut self, mark: usize, keep: impl FnMut(&mut Fault) -> bool) {
+        let mut since = self.faults.split_off(mark.min(self.faults.len()));
+        since.retain_mut(keep);
+        self.faults.append(&mut since);
+    }
+
     /// Gives them up.
     pub fn into_faults(self) -> Vec<Fault> {
         self.faults
@@ -391,6 +411,10 @@ macro_rules! keys {
         }
 
         impl $name {
+            /// What messages call it.
+            #[allow(dead_code, reason = "not every such mapping is asked")]
+            pub const WHAT: &'static str = $what;
+
             /// The keys that may stand there.
             pub fn known() -> Vec<String> {
                 vec![$( $crate::topology::read::kebab(stringify!($field)) ),*]

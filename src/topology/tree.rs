@@ -16,8 +16,8 @@ pub type Span = Range<usize>;
 
 /// Collections within collections; the language needs 8.
 const DEPTH_LIMIT: usize = 32;
-/// Nodes that a file may unfold to, aliases followed.
-const NODE_LIMIT: usize = 500_000;
+/// Nodes that a file may unfold to, aliases followed; and once more, what `for-each` and `random` unfold to.
+pub(super) const NODE_LIMIT: usize = 500_000;
 
 /// A node of the tree.
 #[derive(Clone, Debug)]
@@ -56,6 +56,55 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// Nodes in it, itself included, aliases followed.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Whether a scalar stands there with `$word` in its text.
+    pub fn mentions(&self, word: &str) -> bool {
+        matches!(&self.value, Value::Scalar { text, .. } if places(text, word).next().is_some())
+    }
+
+    /// The same with another text for every `$word` in it, keys excepted; nothing if there is none. Everything keeps its
+    /// place, so that messages point at what the file has there.
+    pub fn with_word(&self, word: &str, replacement: &str) -> Option<Node> {
+        let replaced = |node: &Rc<Node>| node.with_word(word, replacement).map(Rc::new);
+        let value = match &self.value {
+            Value::Scalar { text, .. } => {
+                let mut out = String::new();
+                let mut end = 0;
+                for at in places(text, word) {
+                    out += &text[end..at];
+                    out += replacement;
+                    end = at + 1 + word.len();
+                }
+                if end == 0 {
+                    return None;
+                }
+                out += &text[end..];
+                // A name such as `null` is a name here.
+                Value::Scalar { text: out, plain: false }
+            }
+            Value::List(items) => {
+                let new: Vec<Option<Rc<Node>>> = items.iter().map(replaced).collect();
+                if new.iter().all(Option::is_none) {
+                    return None;
+                }
+                Value::List(new.into_iter().zip(items).map(|(new, old)| new.unwrap_or_else(|| old.clone())).collect())
+            }
+            Value::Map(entries) => {
+                let new: Vec<Option<Rc<Node>>> = entries.iter().map(|(_, value)| replaced(value)).collect();
+                if new.iter().all(Option::is_none) {
+                    return None;
+                }
+                let pairs = new.into_iter().zip(entries);
+                Value::Map(pairs.map(|(new, (key, old))| (key.clone(), new.unwrap_or_else(|| old.clone()))).collect())
+            }
+        };
+        Some(Node { head: self.head.clone(), value, weight: self.weight })
+    }
+
     /// What it is, as messages say it.
     pub fn found(&self) -> String {
         match &self.value {
@@ -69,6 +118,14 @@ impl Node {
             Value::Map(_) => "a mapping".into(),
         }
     }
+}
+
+/// Where `$word` stands in a text, as a shell would see it: not as the beginning of a longer word.
+fn places<'t>(text: &'t str, word: &'t str) -> impl Iterator<Item = usize> + 't {
+    text.match_indices('$').map(|(at, _)| at).filter(move |at| {
+        let rest = text[at + 1..].strip_prefix(word);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    })
 }
 
 /// A collection that is being built.
@@ -293,6 +350,22 @@ mod tests {
     fn duplicates_stay_in_the_tree() {
         let Value::Map(entries) = &tree("a: 1\na: 2\n").value else { panic!() };
         assert_eq!(entries.len(), 2);
+    }
+
+    #[test]
+    fn a_word_is_replaced_where_it_stands_alone() {
+        let root = tree("a: [x, campus.$each, {$each: $each-r2}]\nb: $eachother $each_ $\n");
+        let new = root.with_word("each", "r1").unwrap();
+        let Value::Map(entries) = &new.value else { panic!() };
+        let Value::List(items) = &entries[0].1.value else { panic!() };
+        let text = |node: &Node| if let Value::Scalar { text, .. } = &node.value { text.clone() } else { panic!() };
+        assert_eq!((text(&items[0]), text(&items[1])), ("x".into(), "campus.r1".into()));
+        let Value::Map(inner) = &items[2].value else { panic!() };
+        assert_eq!((inner[0].0.text.as_str(), text(&inner[0].1)), ("$each", "r1-r2".into()));
+        assert_eq!(text(&entries[1].1), "$eachother $each_ $");
+        assert_eq!(items[1].head, 7..19, "it stands where it stood");
+        assert_eq!(new.weight(), root.weight());
+        assert!(tree("a: [x, $each1]").with_word("each", "r1").is_none());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The file's model: what may stand in it, with the place of every value. Names are not resolved yet.
 
 mod network;
+mod repeat;
 mod scenario;
 
 pub(super) use network::*;
+pub(super) use repeat::*;
 pub(super) use scenario::*;
 
 use super::read::{At, Names, Try, keys};

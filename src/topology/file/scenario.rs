@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 
-use super::CommandLine;
+use super::{CommandLine, EACH, ForEach, Random};
 use crate::topology::fault::{Fault, FaultKind, nearest};
 use crate::topology::read::{At, Cx, OneOrMany, Read, keys, one_of, told_by_key, words};
 use crate::topology::scalars::{Address, Int, PacketRate, Time, out_of_range};
@@ -46,7 +46,24 @@ impl Read for Slot {
             _ => None,
         };
         let key = key.and_then(|key| nearest(&key, Step::known().iter().map(String::as_str)));
+        if let Some(span) = loose_each(node) {
+            cx.push(&span, FaultKind::EachOutside);
+            return Some(Slot { step: None, key });
+        }
         Some(Slot { step: Read::read(node, cx), key })
+    }
+}
+
+/// Where a step speaks of `$each` with no `for-each` around it. In a command it may be a variable of the shell.
+fn loose_each(node: &tree::Node) -> Option<tree::Span> {
+    match &node.value {
+        tree::Value::Scalar { .. } => node.mentions(EACH).then(|| node.head.clone()),
+        tree::Value::List(items) => items.iter().find_map(|item| loose_each(item)),
+        tree::Value::Map(entries) => {
+            // Steps within steps answer for themselves.
+            let own = entries.iter().filter(|(key, _)| !matches!(key.text.as_str(), "command" | "for-each" | "then"));
+            own.map(|(_, value)| value).find_map(|value| loose_each(value))
+        }
     }
 }
 
@@ -97,6 +114,10 @@ one_of! {
         Run(Run),
         /// A check.
         Expect(Box<Expect>),
+        /// Steps are repeated for each of several things.
+        ForEach(Box<ForEach>),
+        /// Rounds of what is drawn at random.
+        Random(Box<Random>),
     }
 }
 

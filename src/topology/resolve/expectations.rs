@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Resolver;
-use super::scenarios::State;
+use super::state::State;
 use crate::topology::fault::FaultKind;
 use crate::topology::file::{self, Expect, Since};
 use crate::topology::plan::{Attachment, NodeId};
@@ -43,7 +43,7 @@ enum About {
 }
 
 impl Resolver<'_> {
-    pub(super) fn expectation(&mut self, state: &State, expect: &Expect, span: &Span) -> Option<Expectation> {
+    pub(super) fn expectation(&mut self, state: &mut State, expect: &Expect, span: &Span) -> Option<Expectation> {
         Some(match expect {
             Expect::Delivered(e) => {
                 let stream = self.known_stream(state, &e.delivered);
@@ -161,7 +161,7 @@ impl Resolver<'_> {
                 Expectation::Tree { stream: self.known_stream(state, &e.tree)?.name, within: within(e.within) }
             }
             Expect::Entry(e) => self.entry(e)?,
-            Expect::Scope(e) => self.scope(e, span)?,
+            Expect::Scope(e) => self.scope(state, e, span)?,
             Expect::Command(e) => Expectation::Command {
                 node: self.node(&e.node)?,
                 command: e.command.0.clone(),
@@ -306,7 +306,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn scope(&mut self, e: &file::Scope, span: &Span) -> Option<Expectation> {
+    fn scope(&mut self, state: &mut State, e: &file::Scope, span: &Span) -> Option<Expectation> {
         let group = self.group(&e.scope);
         let sender = self.sender(&e.from);
         let size = self.payload(e.size.as_ref());
@@ -323,9 +323,11 @@ impl Resolver<'_> {
             }
         }
         let (from, interface) = sender?;
-        let line = crate::topology::faults::position(self.source, span.start).0;
+        let line = self.line(span);
+        let number = state.scopes.entry(line).or_insert(0);
+        *number += 1;
         let stream = Stream {
-            name: format!("scope-{line}"),
+            name: if *number == 1 { format!("scope-{line}") } else { format!("scope-{line}-{number}") },
             from,
             interface,
             group: group?,

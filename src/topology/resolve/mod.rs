@@ -3,8 +3,12 @@
 mod addresses;
 mod expectations;
 mod pim;
+mod random;
+mod reach;
+mod repeat;
 mod routers;
 mod scenarios;
+mod state;
 mod text;
 mod wires;
 
@@ -15,7 +19,7 @@ use ipnet::IpNet;
 
 use super::fault::{Fault, FaultKind};
 use super::file::{EndPim, Family, File, Igmp, Kind};
-use super::plan::{Attachment, Host, Node, NodeId, NodeKind, Plan, Router, WireId};
+use super::plan::{Attachment, Host, Node, NodeId, NodeKind, Plan, Router, WireId, WireKind};
 use super::read::{At, Cx};
 use super::scalars::Address;
 use super::tree::Span;
@@ -28,7 +32,6 @@ const END_LIMIT: usize = 100_000;
 /// A plan that is being made.
 struct Resolver<'a> {
     file: &'a File,
-    source: &'a str,
     cx: &'a mut Cx,
     plan: Plan,
     /// Nodes by name.
@@ -56,6 +59,10 @@ struct Resolver<'a> {
     end_igmps: Vec<(Attachment, &'a At<Igmp>)>,
     /// Routers' ends with PIM settings of their own.
     end_pims: Vec<(Attachment, &'a At<EndPim>)>,
+    /// Values that `for-each` and `random` have unfolded to so far.
+    unfolded: usize,
+    /// Where each line of the file begins.
+    lines: Vec<usize>,
 }
 
 /// Resolves a file. What it gives is whole only if no fault was noted.
@@ -72,7 +79,6 @@ pub(super) fn resolve(name: &str, source: &str, file: &File, cx: &mut Cx) -> Pla
     };
     let mut resolver = Resolver {
         file,
-        source,
         cx,
         plan,
         nodes: BTreeMap::new(),
@@ -88,6 +94,8 @@ pub(super) fn resolve(name: &str, source: &str, file: &File, cx: &mut Cx) -> Pla
         boundaries: Vec::new(),
         end_igmps: Vec::new(),
         end_pims: Vec::new(),
+        unfolded: 0,
+        lines: std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect(),
     };
     resolver.run();
     resolver.plan
@@ -108,6 +116,11 @@ impl Resolver<'_> {
 
     fn fault(&mut self, span: &Span, kind: FaultKind) {
         self.cx.push(span, kind);
+    }
+
+    /// The line that a place is on, from 1.
+    fn line(&self, span: &Span) -> usize {
+        self.lines.partition_point(|start| *start <= span.start)
     }
 
     fn choose_families(&mut self) {
@@ -202,6 +215,16 @@ impl Resolver<'_> {
             self.cx.add(Fault::new(name.span.clone(), kind).nearest(near));
         }
         found
+    }
+
+    /// The wire of a kind that a word names.
+    fn wire_of(&mut self, name: &At<String>, is: impl Fn(WireKind) -> bool, what: &'static str) -> Option<WireId> {
+        let wire = self.wire(name)?;
+        if is(self.plan.wire(wire).kind) {
+            return Some(wire);
+        }
+        self.fault(&name.span, FaultKind::Unknown { what, name: name.value.clone() });
+        None
     }
 
     /// The attachment of a node to a wire.

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Resolver;
+use super::repeat::{Flat, Unfolding};
+use super::state::State;
 use crate::topology::fault::{Fault, FaultKind};
-use crate::topology::faults::position;
 use crate::topology::file;
-use crate::topology::plan::{Attachment, Igmp, NodeId, WireId, WireKind};
+use crate::topology::plan::{Attachment, Igmp, NodeId, WireId};
 use crate::topology::read::At;
-use crate::topology::scalars::{Address, Int};
+use crate::topology::scalars::{Address, Int, Time};
 use crate::topology::steps::{
     Action, Cut, CutKind, MessageLoss, Place, Scenario, SourceFilter, Step, Stream, nth_group,
 };
@@ -22,32 +23,33 @@ const RATE: f64 = 100.0;
 const SIZE: usize = 200;
 const TTL: u8 = 16;
 
-/// What holds at a step.
-#[derive(Default)]
-pub(super) struct State {
-    /// Who has joined each group, and how.
-    pub joined: BTreeMap<IpAddr, BTreeMap<NodeId, SourceFilter>>,
-    /// Who has ever joined each group.
-    pub ever: BTreeMap<IpAddr, BTreeSet<NodeId>>,
-    /// The groups that steps took together, by the first: how many, and where.
-    pub together: BTreeMap<IpAddr, (u32, Span)>,
-    /// Streams that were started, ended ones too.
-    pub streams: BTreeMap<String, (Stream, Span)>,
-    /// Streams of the whole scenario, and where they start.
-    pub all_streams: BTreeMap<String, Span>,
-    /// Whether a `join` or `leave` is wrong itself, so that nothing is said of who has joined.
-    pub members_unsure: bool,
-    /// Whether a `stream` could not be read, so that its name may be missing.
-    pub streams_unsure: bool,
-}
-
 /// Whether a prefix holds some of a range of groups, but not all.
 fn parts(prefix: &IpNet, first: IpAddr, last: IpAddr) -> bool {
     let within = |address: IpAddr| prefix.contains(&address);
     within(first) != within(last) || (!within(first) && first < prefix.network() && prefix.network() <= last)
 }
 
-impl Resolver<'_> {
+/// A scenario that is being played.
+pub(super) struct Played {
+    pub state: State,
+    pub name: String,
+    /// How often there was a `random` so far.
+    pub randoms: u64,
+    steps: Vec<Step>,
+    unfolding: Unfolding,
+}
+
+/// One of several times that a step is played.
+pub(super) struct Repetition {
+    /// As verdicts say it.
+    pub label: String,
+    /// What makes it several, in the file.
+    pub at: Span,
+    /// As messages say it.
+    pub when: String,
+}
+
+impl<'f> Resolver<'f> {
     pub(super) fn play_scenarios(&mut self) {
         let file = self.file;
         let mut names: BTreeMap<&str, &Span> = BTreeMap::new();
@@ -72,34 +74,71 @@ impl Resolver<'_> {
         }
     }
 
-    fn play(&mut self, scenario: &file::Scenario) {
+    fn play(&mut self, scenario: &'f file::Scenario) {
         if scenario.steps.is_empty() {
             let kind = FaultKind::WrongCount { what: "a scenario", needed: "at least one step", count: 0 };
             self.fault(&scenario.name.span, kind);
         }
+        let mut unfolding = Unfolding::default();
+        let flats = self.unfold(&scenario.steps, &mut unfolding, false);
         let mut state = State {
-            members_unsure: scenario.steps.iter().any(|step| step.may_lack(&["join", "leave"])),
-            streams_unsure: scenario.steps.iter().any(|step| step.may_lack(&["stream"])),
+            members_unsure: unfolding.members_unsure,
+            streams_unsure: unfolding.streams_unsure,
             ..State::default()
         };
-        for step in scenario.steps.iter().filter_map(|step| step.step.as_ref()) {
-            if let file::Step::Stream(stream) = &step.value {
+        for flat in flats.iter().flat_map(|flat| std::iter::once(flat).chain(&flat.then)) {
+            if let file::Step::Stream(stream) = &flat.step.value {
                 state.all_streams.entry(stream.name.value.clone()).or_insert_with(|| stream.name.span.clone());
             }
         }
-        let mut steps = Vec::new();
-        for step in scenario.steps.iter().filter_map(|step| step.step.as_ref()) {
-            let action = self.action(&mut state, &step.value, &step.span);
-            let membership = matches!(step.value, file::Step::Join(_) | file::Step::Leave(_));
-            state.members_unsure |= membership && action.is_none();
-            let Some(action) = action else { continue };
-            let text = self.say(&action);
-            steps.push(Step { line: position(self.source, step.span.start).0, text, action });
+        let name = scenario.name.value.clone();
+        let mut played = Played { state, name, randoms: 0, steps: Vec::new(), unfolding };
+        for flat in &flats {
+            match &flat.step.value {
+                file::Step::Random(random) => {
+                    let done = self.rounds(&mut played, random, &flat.step.span, &flat.then);
+                    played.state.members_unsure |= done.is_none();
+                    played.state.streams_unsure |= done.is_none();
+                }
+                _ => self.play_one(&mut played, flat, None),
+            }
         }
         let mut without: Vec<_> = scenario.without.iter().flatten().map(|invariant| invariant.value).collect();
         without.sort_unstable();
         without.dedup();
-        self.plan.scenarios.push(Scenario { name: scenario.name.value.clone(), steps, without });
+        self.plan.scenarios.push(Scenario { name: played.name, steps: played.steps, without });
+    }
+
+    /// Plays a step that does one thing, maybe not for the first time.
+    pub(super) fn play_one(&mut self, played: &mut Played, flat: &Flat<'_>, again: Option<&Repetition>) {
+        let mark = self.cx.mark();
+        let action = self.action(&mut played.state, &flat.step.value, &flat.step.span);
+        if let Some(item) = &flat.each {
+            self.tell_once(mark, &mut played.unfolding, &item.span, &format!("`$each` is `{}`", item.value));
+        } else if let Some(again) = again {
+            self.tell_once(mark, &mut played.unfolding, &again.at, &again.when);
+        }
+        let Some(action) = action else {
+            let membership = matches!(flat.step.value, file::Step::Join(_) | file::Step::Leave(_));
+            played.state.members_unsure |= membership;
+            return;
+        };
+        let item = flat.each.as_ref().map(|item| item.value.as_str());
+        let label = match (again.map(|again| again.label.as_str()), item) {
+            (Some(round), Some(item)) => Some(format!("{round}, {item}")),
+            (round, item) => round.or(item).map(str::to_owned),
+        };
+        self.record(played, action, self.line(&flat.step.span), label.as_deref());
+    }
+
+    /// Adds a step to a scenario.
+    pub(super) fn record(&self, played: &mut Played, action: Action, line: usize, label: Option<&str>) {
+        played.state.note(&action);
+        let text = match label {
+            Some(label) => format!("[{label}] {}", self.say(&action)),
+            None => self.say(&action),
+        };
+        played.steps.push(Step { line, text, action });
     }
 
     fn action(&mut self, state: &mut State, step: &file::Step, span: &Span) -> Option<Action> {
@@ -130,20 +169,15 @@ impl Resolver<'_> {
             file::Step::Wait(time) => Action::Wait { time: time.0 },
             file::Step::Run(run) => Action::Run { at: self.place(run)?, command: run.command.value.0.clone() },
             file::Step::Expect(expect) => Action::Expect(self.expectation(state, expect, span)?),
+            // These have been written out.
+            file::Step::ForEach(_) | file::Step::Random(_) => return None,
         })
     }
 
     fn place(&mut self, run: &file::Run) -> Option<Place> {
         match (&run.node, &run.lan) {
             (Some(node), None) => self.node(node).map(Place::Node),
-            (None, Some(lan)) => {
-                let wire = self.wire(lan)?;
-                if self.plan.wire(wire).kind == WireKind::Link {
-                    self.fault(&lan.span, FaultKind::Unknown { what: "LAN", name: lan.value.clone() });
-                    return None;
-                }
-                Some(Place::Lan(wire))
-            }
+            (None, Some(lan)) => self.wire_of(lan, |kind| !kind.is_link(), "LAN").map(Place::Lan),
             (Some(_), Some(lan)) => {
                 let kind = FaultKind::KeysExclude { of: "`run`", first: "node".into(), second: "lan".into() };
                 self.fault(&lan.span, kind);
@@ -166,9 +200,6 @@ impl Resolver<'_> {
             Some(filter) => filter?,
             None => SourceFilter::Exclude(BTreeSet::new()),
         };
-        let joined = state.joined.entry(group).or_default();
-        joined.extend(hosts.iter().map(|host| (*host, filter.clone())));
-        state.ever.entry(group).or_default().extend(hosts.iter().copied());
         Some(Action::Join { hosts, group, groups, filter })
     }
 
@@ -211,7 +242,8 @@ impl Resolver<'_> {
             None => None,
         };
         let (group, groups) = group?;
-        let members = state.joined.entry(group).or_default();
+        let nobody = BTreeMap::new();
+        let members = state.joined.get(&group).unwrap_or(&nobody);
         let hosts = match &leave.hosts {
             Some(named) => {
                 let hosts = hosts?;
@@ -231,14 +263,11 @@ impl Resolver<'_> {
             }
             return None;
         }
-        for host in &hosts {
-            members.remove(host);
-        }
         Some(Action::Leave { hosts, group, groups })
     }
 
     /// A group, or several from it on: they must be taken together by every step, and be alike to the network.
-    fn groups(
+    pub(super) fn groups(
         &mut self,
         state: &mut State,
         first: &At<Address>,
@@ -379,7 +408,7 @@ impl Resolver<'_> {
             // Started before, but wrong itself: that has been said.
             Some(place) if place.start < name.span.start => {}
             Some(place) => {
-                let line = position(self.source, place.start).0;
+                let line = self.line(place);
                 self.fault(&name.span, FaultKind::StreamLater { name: name.value.clone(), line });
             }
             None if state.streams_unsure => {}
@@ -394,12 +423,7 @@ impl Resolver<'_> {
 
     fn cut(&mut self, fail: &file::Fail) -> Option<Cut> {
         let how = fail.how.as_ref().map_or(CutKind::Carrier, |how| how.value);
-        if let Some(detected) = &fail.detected_after
-            && how != CutKind::Silent
-        {
-            let only = "for `how: silent` only";
-            self.fault(&detected.span, FaultKind::KeyNotHere { key: "detected-after".into(), only });
-        }
+        self.only_silent(how, fail.detected_after.as_ref());
         let (wire, end) = self.link(&fail.link, fail.end.as_ref())?;
         if how == CutKind::Admin && end.is_none() {
             let kind = FaultKind::MissingKey { key: "end".into(), of: "`fail` with `how: admin`" };
@@ -407,6 +431,14 @@ impl Resolver<'_> {
             return None;
         }
         Some(Cut { wire, end, how, detected_after: fail.detected_after.as_ref().map(|time| time.0) })
+    }
+
+    /// Whether `detected-after` stands, if at all, where a cut is silent.
+    pub(super) fn only_silent(&mut self, how: CutKind, detected_after: Option<&At<Time>>) -> bool {
+        let Some(detected) = detected_after.filter(|_| how != CutKind::Silent) else { return true };
+        let only = "for `how: silent` only";
+        self.fault(&detected.span, FaultKind::KeyNotHere { key: "detected-after".into(), only });
+        false
     }
 
     fn message_loss(&mut self, drop: &file::Drop) -> Option<MessageLoss> {
