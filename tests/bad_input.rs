@@ -57,6 +57,11 @@ cases! {
     duplicate_names
     duplicate_node
     everything_at_once
+    generate_hosts
+    generate_kind
+    generate_shape
+    generate_two_shapes
+    generate_values
     group
     host_name
     igmp_values
@@ -101,11 +106,41 @@ fn a_router_with_33_multicast_interfaces() {
     assert!(topology::parse("hub.yaml", &text(", multicast: none")).is_ok());
 }
 
+fn said_of_shape(shape: &str) -> String {
+    said_of("shape.yaml", format!("name: shape\ngenerate: {{{shape}}}\n").into())
+}
+
+#[test]
+fn shapes_that_are_too_large_or_none() {
+    let said: Vec<String> = [
+        "star: 40",
+        "grid: [101, 100]",
+        "grid: [60, 100], hosts: all",
+        "grid: [2, 9], torus: true",
+        "grid: [1, 2, 3]",
+        "fat-tree: 7",
+        "fat-tree: 88",
+        "tree: {depth: 12, fan-out: 3}",
+        "random: {nodes: 1000, alpha: 1, beta: 1}",
+        "ring: 5, hosts: edge",
+        "hosts: all",
+        "",
+    ]
+    .map(said_of_shape)
+    .into();
+    insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("generate_sizes", said.join("\n"));
+    });
+    assert!(
+        topology::parse("x.yaml", "name: x\ngenerate: {star: 40}\ndefaults: {router: {multicast: none}}\n").is_ok()
+    );
+}
+
 #[test]
 fn an_empty_file() {
     insta::assert_snapshot!(said_of("empty.yaml", Vec::new()), @"
     empty.yaml: the file is empty
-      help: a file needs at least `name` and `nodes`
+      help: a file needs at least `name`, and `nodes` or `generate`
     ");
 }
 

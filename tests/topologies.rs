@@ -135,17 +135,37 @@ fn keys(schema: &Value, found: &mut std::collections::BTreeSet<String>) {
 #[test]
 fn the_reference_has_an_example_of_every_key() {
     let text = reference();
-    let (_, example) = text.split_once("```yaml\n").unwrap();
-    let (example, prose) = example.split_once("```").unwrap();
-    topology::parse("docs/file.md", example).unwrap_or_else(|faults| panic!("{faults}"));
+    let (mut examples, mut prose) = (String::new(), String::new());
+    for (index, part) in text.split("```").enumerate() {
+        match part.strip_prefix("yaml\n") {
+            Some(block) if index % 2 == 1 => examples += &format!("{block}---\n"),
+            _ if index % 2 == 1 => panic!("a block that is no YAML: {part}"),
+            // What introduces the first example is no explanation.
+            _ if index > 0 => prose += part,
+            _ => {}
+        }
+    }
     let schema = topology::schema();
-    assert!(fits(&schema, &schema, &serde_yaml::from_str(example).unwrap()));
+    // `generate` has several shapes: a block of several files.
+    for example in examples.split_terminator("---\n") {
+        topology::parse("docs/file.md", example).unwrap_or_else(|faults| panic!("{faults}"));
+        assert!(fits(&schema, &schema, &serde_yaml::from_str(example).unwrap()), "{example}");
+    }
     let mut known = std::collections::BTreeSet::new();
     keys(&schema, &mut known);
     for key in known {
-        assert!(example.contains(&format!("{key}:")), "the example lacks `{key}`");
+        assert!(examples.contains(&format!("{key}:")), "no example has `{key}`");
         assert!(prose.contains(&key), "the reference says nothing of `{key}`");
     }
+}
+
+#[test]
+fn a_file_without_nodes_or_a_generated_graph_does_not_fit_the_schema() {
+    let schema = topology::schema();
+    let fits = |text: &str| fits(&schema, &schema, &serde_yaml::from_str(text).unwrap());
+    assert!(fits("{name: x, generate: {ring: 3}}") && fits("{name: x, nodes: {r1: {kind: router}}}"));
+    assert!(!fits("{name: x}"));
+    assert!(!fits("{name: x, generate: {ring: 3, torus: true}}") && !fits("{name: x, generate: {ring: 2}}"));
 }
 
 fn testbed(arguments: &[&str]) -> String {

@@ -213,6 +213,14 @@ pub enum FaultKind {
         /// What it can mean.
         candidates: Vec<String>,
     },
+    /// A generated node that the file names as one of another kind.
+    #[error("`{name}` is generated as a {is}")]
+    GeneratedAs {
+        /// The node.
+        name: String,
+        /// What it is.
+        is: &'static str,
+    },
     /// A node of the wrong kind.
     #[error("`{name}` is a {is}; {wanted} is needed here")]
     WrongKind {
@@ -512,7 +520,8 @@ impl FaultKind {
                 }
                 format!("one of {}", list(known))
             }
-            FaultKind::Empty => "a file needs at least `name` and `nodes`".into(),
+            FaultKind::Empty => "a file needs at least `name`, and `nodes` or `generate`".into(),
+            FaultKind::GeneratedAs { .. } => "give it settings here, or take another name for another node".into(),
             FaultKind::Unsupported { instead, .. } => (*instead).into(),
             FaultKind::NotAHostName { .. } => {
                 "letters, digits and hyphens, at most 63, a letter or digit first and last".into()

@@ -8,7 +8,7 @@ use super::fault::{Fault, FaultKind};
 use super::faults::Faults;
 use super::plan::Plan;
 use super::read::{Cx, Read};
-use super::{file, resolve, tree};
+use super::{file, generate, resolve, tree};
 
 /// The largest file that is read, in octets: hundreds of times the largest topology that a machine can hold.
 pub const SIZE_LIMIT: u64 = 8 * 1024 * 1024;
@@ -62,7 +62,8 @@ pub fn parse(name: &str, text: &str) -> Result<Plan, Faults> {
         Err(fault) => return Err(Faults::new(name, text, vec![*fault])),
     };
     let mut cx = Cx::default();
-    let plan = file::File::read(&root, &mut cx).map(|file| resolve::resolve(name, text, &file, &mut cx));
+    let file = file::File::read(&root, &mut cx).and_then(|file| generate::expand(file, &mut cx));
+    let plan = file.map(|file| resolve::resolve(name, text, &file, &mut cx));
     match plan {
         Some(plan) if cx.is_clean() => Ok(plan),
         _ => Err(Faults::new(name, text, cx.into_faults())),

@@ -1,11 +1,12 @@
 //! The topology file: the language, and the plan that it resolves to.
 //!
 //! A text becomes a tree whose nodes know their places (`tree`), the tree becomes the file's model (`file`, by `read`),
-//! and the model becomes a [`plan::Plan`] (`resolve`). Each notes what is wrong and goes on, so that one run finds it all.
+//! the model gets what it asks for by its shape (`generate`), and becomes a [`plan::Plan`] (`resolve`). Each notes what is wrong and goes on, so that one run finds it all.
 
 pub mod fault;
 pub mod faults;
 mod file;
+mod generate;
 pub mod graph;
 mod load;
 pub mod plan;

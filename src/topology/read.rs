@@ -328,6 +328,13 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Notes that a key is missing if neither it nor the one that can stand in for it is there.
+    pub fn need(&mut self, key: &str, or: &str) {
+        if !self.order.iter().any(|there| there.text == key || there.text == or) {
+            self.missing.push(key.to_owned());
+        }
+    }
+
     /// Notes the keys that nobody took, and those that are missing: not both of one slip of the pen.
     pub fn finish(mut self, known: &[String], cx: &mut Cx) {
         for key in self.order {
@@ -366,7 +373,9 @@ pub(super) fn later(word: &str) -> Option<&'static str> {
         "partition" => "`fail` each link of the cut",
         "neighbours" | "neighbors" => "`seen` finds a protocol's messages on a wire",
         "mld" => "IGMP is supported",
-        "generate" | "import" | "imports" | "include" => "write nodes and wires out",
+        "import" | "imports" | "include" => {
+            "`generate` makes graphs of a few shapes, and `testbed import` makes a file of a graph"
+        }
         "file" | "media" => "streams have a constant rate, or a `burst`",
         "reorder" | "reordering" | "duplicate" | "duplication" | "corrupt" | "corruption" => {
             "a link can have `delay`, `jitter`, `loss` and `rate`"
@@ -395,17 +404,17 @@ pub(super) fn kebab(name: &str) -> String {
 }
 
 /// Declares a mapping with fixed keys: a struct with its reader and schema. Fields are the keys, `_` for `-`;
-/// an `Option` may be left out.
+/// an `Option` may be left out. With `needs A or B`, one of two such keys must be there: A, as messages say it.
 macro_rules! keys {
     (
         $(#[$meta:meta])*
-        pub struct $name:ident as $what:literal {
+        pub struct $name:ident as $what:literal $(needs $needed:literal or $other:literal)? {
             $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )*
         }
     ) => {
-        $(#[$meta])*
         #[derive(Clone, Debug, schemars::JsonSchema)]
         #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+        $(#[$meta])*
         pub(in crate::topology) struct $name {
             $( $(#[$field_meta])* pub $field: $type, )*
         }
@@ -428,6 +437,7 @@ macro_rules! keys {
             ) -> Option<Self> {
                 let mut keys = $crate::topology::read::Keys::of(node, $what, cx)?;
                 $( let $field = keys.take::<$type>(&$crate::topology::read::kebab(stringify!($field)), cx); )*
+                $( keys.need($needed, $other); )?
                 keys.finish(&Self::known(), cx);
                 Some($name { $( $field: $field?, )* })
             }
@@ -515,8 +525,9 @@ macro_rules! told_by_key {
                 let known = vec![$( read::kebab(stringify!($variant)) ),*];
                 let mut told = entries.iter().filter(|(key, _)| known.contains(&key.text));
                 let Some((key, _)) = told.next() else {
-                    // The slip is most likely in the first key.
-                    match entries.first() {
+                    // The slip is most likely in the first key that belongs nowhere.
+                    let common = [$( <$type>::known() ),*].concat();
+                    match entries.iter().find(|(key, _)| !common.contains(&key.text)) {
                         Some((key, _)) => {
                             let _ = read::unknown_key(key, $what, &known, cx);
                         }

@@ -1,5 +1,6 @@
 //! The file's model: what may stand in it, with the place of every value. Names are not resolved yet.
 
+pub(super) mod generate;
 mod network;
 mod repeat;
 mod scenario;
@@ -10,10 +11,12 @@ pub(super) use scenario::*;
 
 use super::read::{At, Names, Try, keys};
 use super::scalars::{Int, Scale};
+use generate::Generate;
 
 keys! {
     /// A network of hosts and routers, and scenarios that are played on it.
-    pub struct File as "a topology file" {
+    #[schemars(extend("anyOf" = [{"required": ["nodes"]}, {"required": ["generate"]}]))]
+    pub struct File as "a topology file" needs "nodes" or "generate" {
         /// The lab's name: a host name.
         pub name: At<String>,
         /// What the file shows.
@@ -26,13 +29,23 @@ keys! {
         pub families: Option<At<Vec<At<Family>>>>,
         /// Settings of all nodes and wires that have none of their own.
         pub defaults: Option<Defaults>,
-        /// Hosts and routers, in the order of which addresses are given.
-        pub nodes: Names<Node>,
+        /// A graph of some shape: its routers, hosts and links come before all others.
+        pub generate: Option<Try<Generate>>,
+        /// Hosts and routers, in the order of which addresses are given. A generated one can be named here to give it
+        /// settings of its own.
+        pub nodes: Option<Try<Names<Node>>>,
         /// Links between two nodes.
         pub links: Option<Try<Vec<Try<Link>>>>,
         /// LANs: switches with any number of nodes.
         pub lans: Option<Names<Lan>>,
         /// What is played on the network.
         pub scenarios: Option<Vec<Scenario>>,
+    }
+}
+
+impl File {
+    /// Hosts and routers in the order of which addresses are given.
+    pub fn nodes(&self) -> &[(At<String>, Option<Node>)] {
+        self.nodes.as_ref().and_then(|nodes| nodes.0.as_ref()).map_or(&[], |nodes| &nodes.0)
     }
 }

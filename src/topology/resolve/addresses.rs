@@ -179,7 +179,7 @@ impl Resolver<'_> {
 
     fn given_loopbacks(&mut self) -> Vec<(NodeId, At<IpNet>)> {
         let mut loopbacks = Vec::new();
-        for (index, (_, node)) in self.file.nodes.0.iter().enumerate().take(self.plan.nodes.len()) {
+        for (index, (_, node)) in self.file.nodes().iter().enumerate().take(self.plan.nodes.len()) {
             let Some(given) = node.as_ref().and_then(|n| n.loopback.as_ref()) else { continue };
             if !self.plan.nodes[index].is_router() {
                 self.fault(&given.span, FaultKind::KeyNotHere { key: "loopback".into(), only: "for routers only" });

@@ -25,9 +25,9 @@ use super::scalars::Address;
 use super::tree::Span;
 
 /// Nodes that a lab may have.
-const NODE_LIMIT: usize = 10_000;
+pub(super) const NODE_LIMIT: usize = 10_000;
 /// Ends of wires that a lab may have: interface indexes and MAC addresses are counted from these.
-const END_LIMIT: usize = 100_000;
+pub(super) const END_LIMIT: usize = 100_000;
 
 /// A plan that is being made.
 struct Resolver<'a> {
@@ -150,11 +150,11 @@ impl Resolver<'_> {
 
     fn place_nodes(&mut self) {
         let file = self.file;
-        if file.nodes.0.len() > NODE_LIMIT {
-            let kind = FaultKind::TooMany { what: "nodes", count: file.nodes.0.len(), limit: NODE_LIMIT };
-            self.fault(&file.nodes.0[NODE_LIMIT].0.span, kind);
+        if file.nodes().len() > NODE_LIMIT {
+            let kind = FaultKind::TooMany { what: "nodes", count: file.nodes().len(), limit: NODE_LIMIT };
+            self.fault(&file.nodes()[NODE_LIMIT].0.span, kind);
         }
-        for (name, node) in file.nodes.0.iter().take(NODE_LIMIT) {
+        for (name, node) in file.nodes().iter().take(NODE_LIMIT) {
             self.host_name(name);
             let id = NodeId(self.plan.nodes.len());
             let kind = match node {

@@ -34,7 +34,7 @@ impl Resolver<'_> {
             let pim = self.pim(&pim.0);
             self.plan.nodes[at.node.0].interfaces[at.interface].pim = pim;
         }
-        for (index, (name, node)) in file.nodes.0.iter().enumerate().take(self.plan.nodes.len()) {
+        for (index, (name, node)) in file.nodes().iter().enumerate().take(self.plan.nodes.len()) {
             let Some(node) = node else { continue };
             if node.kind.value == Kind::Router {
                 self.set_up_router(NodeId(index), name, node, defaults, (&default_igmp, &default_pim));
@@ -193,7 +193,7 @@ impl Resolver<'_> {
         if let Some(igmp) = default {
             self.check_host_igmp(igmp);
         }
-        for (index, (name, node)) in file.nodes.0.iter().enumerate().take(self.plan.nodes.len()) {
+        for (index, (name, node)) in file.nodes().iter().enumerate().take(self.plan.nodes.len()) {
             let Some(node) = node else { continue };
             if node.kind.value != Kind::Host {
                 continue;
