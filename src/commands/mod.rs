@@ -13,6 +13,7 @@ pub mod down;
 pub mod exec;
 mod figures;
 pub mod graph;
+pub mod import;
 pub mod inside;
 pub mod labs;
 pub mod logs;
@@ -121,6 +122,8 @@ pub enum Command {
     Validate(validate::Args),
     /// Draw a topology.
     Graph(graph::Args),
+    /// Make a topology of a graph in GML or GraphML.
+    Import(import::Args),
     /// Say what this machine can and cannot do.
     Doctor(doctor::Args),
     /// Print the JSON schema of topology files.
@@ -156,6 +159,7 @@ impl Command {
             Command::Show(args) => show::run(args),
             Command::Validate(args) => validate::run(args),
             Command::Graph(args) => graph::run(args),
+            Command::Import(args) => import::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args),

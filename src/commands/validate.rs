@@ -37,7 +37,7 @@ pub fn run(args: Args) -> Result {
 }
 
 /// What is in a file: `first-light, 2 routers, 4 hosts, ...`.
-fn counts(plan: &Plan) -> String {
+pub(super) fn counts(plan: &Plan) -> String {
     let routers = plan.nodes.iter().filter(|node| node.is_router()).count();
     let lans = plan.wires.iter().filter(|wire| matches!(wire.kind, WireKind::Lan { .. })).count();
     let parts = [

@@ -21,15 +21,23 @@ pub fn load(path: &Path) -> Result<Plan, Faults> {
     let name = path.display().to_string();
     let of_file = |kind| Faults::new(&name, "", vec![Fault::new(0..0, kind)]);
     let unreadable = |error: std::io::Error| of_file(FaultKind::Unreadable { why: error.to_string() });
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
+    match read_bounded(path).map_err(unreadable)? {
+        Some(octets) => parse_octets(&name, octets),
+        None => Err(of_file(FaultKind::TooLarge { limit: SIZE_LIMIT })),
+    }
+}
+
+/// What a file holds; nothing if that is more than [`SIZE_LIMIT`].
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
     if metadata.is_file() && metadata.len() > SIZE_LIMIT {
-        return Err(of_file(FaultKind::TooLarge { limit: SIZE_LIMIT }));
+        return Ok(None);
     }
     // A pipe, or a file that grows, says nothing of its size.
     let mut octets = Vec::new();
-    file.take(SIZE_LIMIT + 1).read_to_end(&mut octets).map_err(unreadable)?;
-    parse_octets(&name, octets)
+    file.take(SIZE_LIMIT + 1).read_to_end(&mut octets)?;
+    Ok((octets.len() as u64 <= SIZE_LIMIT).then_some(octets))
 }
 
 /// Parses what a file holds.

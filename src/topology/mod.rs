@@ -8,6 +8,7 @@ pub mod faults;
 mod file;
 mod generate;
 pub mod graph;
+pub mod import;
 mod load;
 pub mod plan;
 mod read;

@@ -23,6 +23,8 @@ use super::plan::{Attachment, Host, Node, NodeId, NodeKind, Plan, Router, WireId
 use super::read::{At, Cx};
 use super::scalars::Address;
 use super::tree::Span;
+pub(super) use routers::VIF_LIMIT;
+pub(super) use wires::INTERFACE_LIMIT;
 
 /// Nodes that a lab may have.
 pub(super) const NODE_LIMIT: usize = 10_000;

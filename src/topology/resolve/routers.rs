@@ -16,7 +16,7 @@ use crate::topology::scalars::{Int, Time, out_of_range};
 use crate::topology::tree::Span;
 
 /// Multicast interfaces of a kernel table (`MAXVIFS`).
-const VIF_LIMIT: usize = 32;
+pub(in crate::topology) const VIF_LIMIT: usize = 32;
 const ROUTERS_ONLY: &str = "for routers only";
 const HOSTS_ONLY: &str = "for hosts only";
 

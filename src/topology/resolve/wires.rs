@@ -13,7 +13,7 @@ use crate::topology::scalars::{Int, out_of_range};
 /// Ports of a Linux bridge.
 const LAN_LIMIT: usize = 1000;
 /// Interfaces that a node may have.
-const INTERFACE_LIMIT: usize = 1000;
+pub(in crate::topology) const INTERFACE_LIMIT: usize = 1000;
 /// The first interface index: far from 1 (`lo`), and from what a kernel would give by itself.
 const FIRST_INDEX: u32 = 10;
 /// The longest delay of a link.
