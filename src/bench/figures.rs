@@ -14,6 +14,10 @@ pub enum Unit {
     Mebibytes,
     /// Packets a second.
     PacketsPerSecond,
+    /// Packets.
+    Packets,
+    /// Seconds of processor time in a second, in thousandths.
+    MilliCpus,
 }
 
 impl Unit {
@@ -27,6 +31,8 @@ impl Unit {
             Unit::Mebibytes => format!("{number:.2} MiB"),
             Unit::PacketsPerSecond if number >= 1e6 => format!("{:.2} Mpps", number / 1e6),
             Unit::PacketsPerSecond => format!("{:.0} kpps", number / 1e3),
+            Unit::Packets => format!("{number:.0}"),
+            Unit::MilliCpus => format!("{:.2} %", number / 10.0),
         }
     }
 }
@@ -37,6 +43,8 @@ impl Unit {
 pub enum Target {
     /// At most so much.
     AtMost(f64),
+    /// Less than that.
+    Below(f64),
     /// At most so many times the median of another series of the same experiment.
     AtMostTimes(f64, String),
     /// At least so many times the median of another series of the same experiment.
@@ -157,6 +165,7 @@ impl Report {
     pub fn verdict(&self, series: &Series) -> Option<Verdict> {
         let met = match series.target.as_ref()? {
             Target::AtMost(bound) => series.median().map(|median| median <= *bound),
+            Target::Below(bound) => series.median().map(|median| median < *bound),
             Target::AtMostTimes(times, _) => self.ratio(series).map(|ratio| ratio <= *times),
             Target::AtLeastTimes(times, _) => self.ratio(series).map(|ratio| ratio >= *times),
         };

@@ -1,10 +1,18 @@
 //! A whole lab of a hundred routers, each with a ready router-core: how long it takes to come and go, and what a router weighs.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use serde::de::DeserializeOwned;
+
 use super::{NoFigure, Series, Setting, Target, Unit, Variant, interleave, networks};
+use crate::lab::client::Command;
 use crate::lab::protocol::Progress;
 use crate::lab::{Base, Lab, Options, RunningLab, start};
 use crate::topology::plan::Plan;
@@ -99,12 +107,32 @@ fn timed_start(base: &Base, plan: &Plan, bare: bool) -> Result<(RunningLab, Star
     Ok((lab, times))
 }
 
-/// Starts a lab for an experiment that happens inside of it.
+/// Starts a lab, runs a part of the bench inside of it, and gives what that prints.
 ///
 /// # Errors
 /// [`NoFigure::Failed`].
-pub(super) fn up(base: &Base, plan: &Plan) -> Result<RunningLab, NoFigure> {
-    timed_start(base, plan, false).map(|(lab, _)| lab)
+pub(super) fn inside<T: DeserializeOwned>(setting: &Setting, plan: &Plan, part: &[&str]) -> Result<T, NoFigure> {
+    let (lab, _) = timed_start(&setting.base, plan, false)?;
+    let answer = run_inside(setting, lab.lab(), part);
+    lab.down(&mut || {}).map_err(NoFigure::failed)?;
+    answer
+}
+
+fn run_inside<T: DeserializeOwned>(setting: &Setting, lab: &Lab, part: &[&str]) -> Result<T, NoFigure> {
+    let nothing = File::open("/dev/null").map_err(NoFigure::failed)?;
+    let (samples, out) = pipe2(OFlag::O_CLOEXEC).map_err(NoFigure::failed)?;
+    let words = std::io::stderr();
+    let argv = [setting.testbed.as_os_str(), "bench".as_ref()].into_iter().chain(part.iter().map(OsStr::new));
+    let command = Command::new(None, argv);
+    let mut running = lab.exec(command, [nothing.as_fd(), out.as_fd(), words.as_fd()]).map_err(NoFigure::failed)?;
+    drop(out);
+    let mut text = String::new();
+    File::from(samples).read_to_string(&mut text).map_err(NoFigure::failed)?;
+    let exit = running.wait().map_err(NoFigure::failed)?;
+    if exit.code() != 0 {
+        return Err(NoFigure::failed(format!("{}: {exit}", part.join(" "))));
+    }
+    serde_json::from_str(text.trim()).map_err(|error| NoFigure::failed(format!("samples: {error}")))
 }
 
 fn milliseconds(from: Instant, to: Instant) -> f64 {

@@ -3,22 +3,17 @@
 //! What happens inside the lab is done by a process there (`testbed bench member-...`), which prints its samples.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::pipe2;
 use serde::{Deserialize, Serialize};
 
-use super::lab::up;
+use super::lab::inside;
 use super::{NoFigure, Series, Setting, Target, Unit, networks};
 use crate::lab::Lab;
-use crate::lab::client::Command;
 use crate::lab::protocol::DaemonAction;
 use crate::network::Time;
 use crate::network::kernel::namespace;
@@ -73,7 +68,7 @@ pub fn joins(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
         Series::new(name, "join to the first packet", Unit::Milliseconds),
         Series::new(name, "report to the first packet", Unit::Milliseconds).target(Target::AtMost(AFTER_REPORT_MS_MAX)),
     ];
-    match networks::tree("fast-leave: true").and_then(|plan| inside::<Joins>(setting, &plan, "member-joins")) {
+    match networks::tree("fast-leave: true").and_then(|plan| inside::<Joins>(setting, &plan, &["member-joins"])) {
         Ok(joins) => {
             series[2].samples = joins.packet_ms.iter().zip(&joins.report_ms).map(|(p, r)| p - r).collect();
             series[1].samples = joins.packet_ms;
@@ -92,7 +87,7 @@ pub fn starts(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
     let measure = |(what, igmp): (&str, &str)| {
         tell(&format!("cold start: {what}"));
         let mut series = Series::new(name, what, Unit::Milliseconds);
-        match networks::tree(igmp).and_then(|plan| inside::<Starts>(setting, &plan, "member-starts")) {
+        match networks::tree(igmp).and_then(|plan| inside::<Starts>(setting, &plan, &["member-starts"])) {
             Ok(starts) => (series.samples, series.doubts) = (starts.packet_ms, starts.doubts),
             Err(why) => series.why_not = Some(why),
         }
@@ -102,26 +97,6 @@ pub fn starts(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
 }
 
 const RFC_STARTUP: &str = "startup-query-response-interval: 10s";
-
-/// Starts a lab and runs a part of the bench inside of it.
-fn inside<T: serde::de::DeserializeOwned>(setting: &Setting, plan: &Plan, part: &str) -> Result<T, NoFigure> {
-    let lab = up(&setting.base, plan)?;
-    let nothing = File::open("/dev/null").map_err(NoFigure::failed)?;
-    let (samples, out) = pipe2(OFlag::O_CLOEXEC).map_err(NoFigure::failed)?;
-    let words = std::io::stderr();
-    let command = Command::new(None, [setting.testbed.as_os_str(), "bench".as_ref(), part.as_ref()]);
-    let mut running =
-        lab.lab().exec(command, [nothing.as_fd(), out.as_fd(), words.as_fd()]).map_err(NoFigure::failed)?;
-    drop(out);
-    let mut text = String::new();
-    File::from(samples).read_to_string(&mut text).map_err(NoFigure::failed)?;
-    let exit = running.wait().map_err(NoFigure::failed)?;
-    lab.down(&mut || {}).map_err(NoFigure::failed)?;
-    if exit.code() != 0 {
-        return Err(NoFigure::failed(format!("{part}: {exit}")));
-    }
-    serde_json::from_str(text.trim()).map_err(|error| NoFigure::failed(format!("samples: {error}")))
-}
 
 /// The member's side, inside the lab.
 struct Member {

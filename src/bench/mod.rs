@@ -6,6 +6,7 @@
 
 pub mod bulk;
 pub mod chain;
+pub mod failover;
 mod figures;
 pub mod lab;
 pub mod member;

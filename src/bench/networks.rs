@@ -55,6 +55,34 @@ links:
     ))
 }
 
+/// Two paths of routers that speak PIM dense mode, from a source to a member: `fast` carries the stream, `slow` is pruned. Timers at a tenth
+/// of the RFC's, so that the tree soon stands again after a failure; none of them has a part in the failover itself.
+///
+/// # Errors
+/// As [`chain`].
+pub fn diamond() -> Result<Plan, NoFigure> {
+    plan(
+        "name: bench-diamond
+timers: 0.1
+defaults: {router: {multicast: pim-dm}}
+nodes:
+  src: {kind: host}
+  r1: {kind: router}
+  r2: {kind: router}
+  r3: {kind: router}
+  r4: {kind: router}
+  dst: {kind: host}
+links:
+  - {between: [src, r1]}
+  - {name: fast, between: [r1, r2], cost: 10}
+  - {name: slow, between: [r1, r3], cost: 20}
+  - {name: fast-2, between: [r2, r4]}
+  - {name: slow-2, between: [r3, r4]}
+  - {between: [r4, dst]}
+",
+    )
+}
+
 fn plan(text: &str) -> Result<Plan, NoFigure> {
     crate::topology::parse("bench", text).map_err(|faults| NoFigure::failed(faults.plain()))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::labs::Where;
 use super::{Failure, Outcome, Result};
-use crate::bench::{NoFigure, Report, Setting, bulk, chain, lab, member, render};
+use crate::bench::{NoFigure, Report, Setting, bulk, chain, failover, lab, member, render};
 
 /// Measurements of each variant, unless asked for otherwise.
 const ROUNDS: usize = 5;
@@ -45,6 +45,8 @@ enum Experiment {
     Join,
     /// Start of the daemons to the first packet at a host that has joined before (about four minutes).
     Start,
+    /// PIM dense mode in a diamond: what is lost when the stream's wire loses its carrier, and where the time goes.
+    DenseFailover,
     /// The bulk sender and receiver beside a bare loop.
     Bulk,
 }
@@ -64,6 +66,8 @@ enum Part {
     MemberJoins,
     #[command(hide = true)]
     MemberStarts,
+    #[command(hide = true)]
+    Failover { rate: u32 },
     #[command(hide = true)]
     BulkBare,
     #[command(hide = true)]
@@ -100,6 +104,9 @@ pub fn run(args: Args) -> Result {
     if chosen(Experiment::Start) {
         report.series.extend(member::starts(&setting, &mut tell));
     }
+    if chosen(Experiment::DenseFailover) {
+        report.series.extend(failover::experiment(&setting, &mut tell));
+    }
     if chosen(Experiment::Bulk) {
         report.series.extend(bulk::experiment(&setting, &mut tell));
     }
@@ -121,6 +128,7 @@ fn run_part(part: &Part, testbed: &Path) -> Result {
         Part::Mininet { nodes } => give(chain::mininet(nodes)),
         Part::MemberJoins => give(member::measure_joins()),
         Part::MemberStarts => give(member::measure_starts()),
+        Part::Failover { rate } => give(failover::measure(rate)),
         Part::BulkBare => give(bulk::bare(testbed)),
         Part::BulkStamped => give(bulk::stamped()),
     }
