@@ -164,7 +164,7 @@ impl<'p> Diamond<'p> {
     /// Waits until the stream flows by the fast path alone, and has done so for a while.
     fn until_calm(&mut self) -> Result<(), NoFigure> {
         // Interfaces by their index in the list of the node: as the links stand in the file.
-        let wanted: [(usize, &[usize]); 4] = [(0, &[1]), (0, &[1]), (1, &[]), (0, &[2])];
+        let wanted: [(usize, &[usize]); 4] = [(0, &[1]), (0, &[1]), (0, &[]), (0, &[2])];
         let routers = self.routers;
         let mut since: Option<Time> = None;
         let deadline = self.network.now() + LIMIT;
@@ -210,12 +210,13 @@ impl<'p> Diamond<'p> {
             .ok_or_else(|| NoFigure::failed("the stream never came again"))?;
         let arrivals = self.network.arrivals_from(STREAM, member, seen);
         let sightings = self.network.sightings(STREAM, self.slow_2);
-        let by_slow = sightings.iter().find(|seen| seen.time >= fault && seen.outbound);
+        let [_, _, next_to_last, last] = self.routers;
+        let by_slow =
+            sightings.iter().find(|seen| seen.time >= fault && seen.outbound && seen.at.node == next_to_last);
         let by_slow = by_slow.ok_or_else(|| NoFigure::failed("no packet took the slow path"))?;
         let Gap { lost, start, end } = gap_before(&arrivals, by_slow.sequence)
             .ok_or_else(|| NoFigure::failed("the first packet by the slow path never arrived"))?;
         let since = |time: Time| time.since(fault).as_secs_f64() * 1e3;
-        let [_, _, _, last] = self.routers;
         let happened = |kind, node: Option<NodeId>| {
             let of = |happening: &crate::network::Happening| {
                 happening.kind == kind && happening.time >= fault && node.is_none_or(|node| happening.node == Some(node))

@@ -112,10 +112,22 @@ fn timed_start(base: &Base, plan: &Plan, bare: bool) -> Result<(RunningLab, Star
 /// # Errors
 /// [`NoFigure::Failed`].
 pub(super) fn inside<T: DeserializeOwned>(setting: &Setting, plan: &Plan, part: &[&str]) -> Result<T, NoFigure> {
-    let (lab, _) = timed_start(&setting.base, plan, false)?;
+    inside_timed(setting, plan, part).map(|(_, answer)| answer)
+}
+
+/// The same, with the milliseconds that the lab took to come up.
+///
+/// # Errors
+/// [`NoFigure::Failed`].
+pub(super) fn inside_timed<T: DeserializeOwned>(
+    setting: &Setting,
+    plan: &Plan,
+    part: &[&str],
+) -> Result<(f64, T), NoFigure> {
+    let (lab, times) = timed_start(&setting.base, plan, false)?;
     let answer = run_inside(setting, lab.lab(), part);
     lab.down(&mut || {}).map_err(NoFigure::failed)?;
-    answer
+    Ok((times.whole, answer?))
 }
 
 fn run_inside<T: DeserializeOwned>(setting: &Setting, lab: &Lab, part: &[&str]) -> Result<T, NoFigure> {
@@ -141,9 +153,11 @@ fn milliseconds(from: Instant, to: Instant) -> f64 {
 
 /// Memory of a process, in mebibytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Weight {
-    proportional: f64,
-    resident: f64,
+pub(super) struct Weight {
+    /// Its share of what it shares, and all that only it uses.
+    pub proportional: f64,
+    /// In memory at all.
+    pub resident: f64,
 }
 
 /// What the router-core processes of a lab weigh.
@@ -168,7 +182,8 @@ fn daemon_weights(lab: &Lab) -> Result<Vec<Weight>, NoFigure> {
         .collect()
 }
 
-fn parse_weight(rollup: &str) -> Option<Weight> {
+/// Reads `smaps_rollup` of a process.
+pub(super) fn parse_weight(rollup: &str) -> Option<Weight> {
     let mebibytes = |key: &str| {
         let line = rollup.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
         let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! A member behind three routers with static trees: from its join, and from the routers' start, to its first packet.
+//! A member behind three routers: from its join, and from the routers' start, to its first packet.
 //!
 //! What happens inside the lab is done by a process there (`testbed bench member-...`), which prints its samples.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,10 @@ use crate::lab::protocol::DaemonAction;
 use crate::network::Time;
 use crate::network::kernel::namespace;
 use crate::network::notifier::Notifier;
+use crate::observe::entries::Reader;
 use crate::observe::filter;
 use crate::sys::netns;
-use crate::sys::packet::{Ring, Shape};
+use crate::sys::packet::{Frame, Ring, Shape};
 use crate::topology::plan::{NodeId, Plan};
 use crate::topology::steps::SourceFilter;
 use crate::traffic::clock::Offset;
@@ -45,10 +46,19 @@ const SILENCE: Duration = Duration::from_millis(50);
 pub struct Joins {
     /// To the host's IGMP report on its wire.
     report_ms: Vec<f64>,
+    /// To the graft that the source's router hears, where there is one.
+    graft_ms: Vec<f64>,
     /// To the first packet.
     packet_ms: Vec<f64>,
     /// What may have disturbed them.
     doubts: Vec<String>,
+}
+
+impl Joins {
+    /// From the reports to what came of them.
+    fn after_reports(&self, other: &[f64]) -> Vec<f64> {
+        other.iter().zip(&self.report_ms).map(|(other, report)| other - report).collect()
+    }
 }
 
 /// Samples of a start: milliseconds to the first packet.
@@ -70,12 +80,42 @@ pub fn joins(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
     ];
     match networks::tree("fast-leave: true").and_then(|plan| inside::<Joins>(setting, &plan, &["member-joins"])) {
         Ok(joins) => {
-            series[2].samples = joins.packet_ms.iter().zip(&joins.report_ms).map(|(p, r)| p - r).collect();
+            series[2].samples = joins.after_reports(&joins.packet_ms);
             series[1].samples = joins.packet_ms;
             series[1].doubts = joins.doubts;
             series[0].samples = joins.report_ms;
         }
         Err(why) => series.iter_mut().for_each(|series| series.why_not = Some(why.clone())),
+    }
+    series.into()
+}
+
+/// The same where nothing reaches the last router before its graft is with the first, beside static trees.
+pub fn grafts(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
+    tell("graft latency");
+    let name = "graft across three routers of dense mode, 10,000 packets a second";
+    let peer = "with static trees, report to the first packet";
+    let mut series = [
+        Series::new(name, "report to the graft at the first router", Unit::Milliseconds).beside(peer),
+        Series::new(name, "report to the first packet", Unit::Milliseconds)
+            .beside(peer)
+            .target(Target::AtMost(AFTER_REPORT_MS_MAX)),
+        Series::new(name, peer, Unit::Milliseconds),
+    ];
+    match networks::dense_chain().and_then(|plan| inside::<Joins>(setting, &plan, &["member-grafts"])) {
+        Ok(joins) => {
+            series[0].samples = joins.after_reports(&joins.graft_ms);
+            series[1].samples = joins.after_reports(&joins.packet_ms);
+            series[1].doubts = joins.doubts;
+        }
+        Err(why) => series[..2].iter_mut().for_each(|series| series.why_not = Some(why.clone())),
+    }
+    match networks::tree("fast-leave: true").and_then(|plan| inside::<Joins>(setting, &plan, &["member-joins"])) {
+        Ok(joins) => {
+            series[2].samples = joins.after_reports(&joins.packet_ms);
+            series[2].doubts = joins.doubts;
+        }
+        Err(why) => series[2].why_not = Some(why),
     }
     series.into()
 }
@@ -143,6 +183,26 @@ impl Member {
         self.traffic.join(&self.place, self.interface, GROUP, &anyone).map_err(NoFigure::failed)
     }
 
+    fn leave(&mut self) -> Result<(), NoFigure> {
+        self.traffic.leave(&self.place, self.interface, GROUP).map(drop).map_err(NoFigure::failed)
+    }
+
+    /// A ring that sees the host's reports.
+    fn reports(&self) -> Result<Ring, NoFigure> {
+        control_ring(&self.place.name, self.interface)
+    }
+
+    /// Joins, and notes when the report went and the first packet came. Gives the time of the call.
+    fn measure_join(&mut self, joins: &mut Joins, reports: &mut Ring, clock: Offset) -> Result<Time, NoFigure> {
+        reports.drain(usize::MAX, |_| {});
+        let call = self.join()?;
+        let packet = self.first_packet()?;
+        let report = first_frame(reports, clock, |frame| frame.outgoing && is_report(frame.octets))?;
+        joins.packet_ms.push(packet.since(call).as_secs_f64() * 1e3);
+        joins.report_ms.push(report.since(call).as_secs_f64() * 1e3);
+        Ok(call)
+    }
+
     fn host(&self) -> NodeId {
         self.place.host
     }
@@ -196,33 +256,81 @@ pub fn measure_joins() -> Result<Joins, NoFigure> {
     let plan = Lab::inside().and_then(|lab| lab.plan()).map_err(NoFigure::failed)?;
     let mut member = Member::new(&plan, JOIN_RATE)?;
     let clock = Offset::measure();
-    // No data frame: only what IGMP says.
-    let nobody = IpAddr::V4(Ipv4Addr::new(239, 255, 255, 255));
-    let path = namespace::place("dst");
-    let shape = Shape { slots: 512, slot_size: 256 };
-    let open = || Ring::open(member.interface, &filter::multicast(128, Some(nobody)), shape);
-    let mut ring = netns::within(&path, open).and_then(|ring| ring).map_err(NoFigure::failed)?;
+    let mut reports = member.reports()?;
     let mut joins = Joins::default();
     for _ in 0..JOINS {
         member.until_silence()?;
-        ring.drain(usize::MAX, |_| {});
-        let call = member.join()?;
-        let packet = member.first_packet()?;
-        let report = first_report(&mut ring, clock)?;
-        joins.packet_ms.push(packet.since(call).as_secs_f64() * 1e3);
-        joins.report_ms.push(report.since(call).as_secs_f64() * 1e3);
-        member.traffic.leave(&member.place, member.interface, GROUP).map_err(NoFigure::failed)?;
+        member.measure_join(&mut joins, &mut reports, clock)?;
+        member.leave()?;
     }
     joins.doubts = member.traffic.doubts();
     Ok(joins)
 }
 
-/// When the host's first report since the last call went.
-fn first_report(ring: &mut Ring, clock: Offset) -> Result<Time, NoFigure> {
+/// The part inside the lab of [`grafts`].
+///
+/// # Errors
+/// [`NoFigure`].
+pub fn measure_grafts() -> Result<Joins, NoFigure> {
+    let plan = Lab::inside().and_then(|lab| lab.plan()).map_err(NoFigure::failed)?;
+    let mut member = Member::new(&plan, JOIN_RATE)?;
+    let clock = Offset::measure();
+    let mut reports = member.reports()?;
+    let (first, at) = first_graft_end(&plan)?;
+    let mut grafts = control_ring(&first, at)?;
+    let mut entries = Reader::open(&namespace::place(&first)).map_err(NoFigure::failed)?;
+    let mut joins = Joins::default();
+    // Once through: the routers know each other from now on.
+    member.join()?;
+    member.first_packet()?;
+    member.leave()?;
+    for _ in 0..JOINS {
+        member.until_silence()?;
+        until_pruned(&mut entries)?;
+        grafts.drain(usize::MAX, |_| {});
+        let call = member.measure_join(&mut joins, &mut reports, clock)?;
+        let graft = first_frame(&mut grafts, clock, |frame| !frame.outgoing && is_graft(frame.octets))?;
+        joins.graft_ms.push(graft.since(call).as_secs_f64() * 1e3);
+        member.leave()?;
+    }
+    joins.doubts = member.traffic.doubts();
+    Ok(joins)
+}
+
+/// The first router, and the kernel index of its interface that grafts come in by.
+fn first_graft_end(plan: &Plan) -> Result<(String, u32), NoFigure> {
+    let wire = plan.find_wire("first").ok_or_else(|| NoFigure::failed("no first wire"))?;
+    let end = plan.wire(wire).ends.first().ok_or_else(|| NoFigure::failed("a wire without ends"))?;
+    Ok((plan.node(end.node).name.clone(), plan.interface(*end).index))
+}
+
+/// Waits until a router forwards nothing.
+fn until_pruned(entries: &mut Reader) -> Result<(), NoFigure> {
+    let deadline = Instant::now() + LIMIT;
+    while !entries.read().map_err(NoFigure::failed)?.iter().all(|entry| entry.outgoing.is_empty()) {
+        if Instant::now() > deadline {
+            return Err(NoFigure::failed("the tree was never pruned"));
+        }
+        // Kernels do not tell of changed entries.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// What IGMP and PIM say on an interface; no data frame.
+fn control_ring(node: &str, interface: u32) -> Result<Ring, NoFigure> {
+    let nobody = IpAddr::V4(Ipv4Addr::new(239, 255, 255, 255));
+    let shape = Shape { slots: 512, slot_size: 256 };
+    let open = || Ring::open(interface, &filter::multicast(128, Some(nobody)), shape);
+    netns::within(&namespace::place(node), open).and_then(|ring| ring).map_err(NoFigure::failed)
+}
+
+/// When the first frame of a kind came since the last call.
+fn first_frame(ring: &mut Ring, clock: Offset, is_wanted: impl Fn(&Frame) -> bool) -> Result<Time, NoFigure> {
     loop {
         let mut first = None;
         ring.drain(usize::MAX, |frame| {
-            if frame.outgoing && is_report(frame.octets) {
+            if is_wanted(&frame) {
                 first.get_or_insert(clock.to_monotonic(frame.realtime));
             }
         });
@@ -231,11 +339,16 @@ fn first_report(ring: &mut Ring, clock: Offset) -> Result<Time, NoFigure> {
         }
         let mut fds = [PollFd::new(ring.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(5000u16)) {
-            Ok(0) => return Err(NoFigure::failed("a packet came, but no report was seen")),
+            Ok(0) => return Err(NoFigure::failed("a packet came, but no message that asked for it was seen")),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(NoFigure::failed(error)),
         }
     }
+}
+
+/// Whether an Ethernet frame is a PIM graft.
+fn is_graft(octets: &[u8]) -> bool {
+    octets.get(23) == Some(&103) && octets.get(34) == Some(&0x26)
 }
 
 /// Whether an Ethernet frame is an IGMP version 1, 2 or 3 report.

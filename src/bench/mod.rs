@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod chain;
 pub mod failover;
 mod figures;
+pub mod grid;
 pub mod lab;
 pub mod member;
 mod networks;

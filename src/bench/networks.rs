@@ -55,7 +55,8 @@ links:
     ))
 }
 
-/// Two paths of routers that speak PIM dense mode, from a source to a member: `fast` carries the stream, `slow` is pruned. Timers at a tenth
+/// Two paths of routers that speak PIM dense mode, from a source to a member: `fast` carries the stream, `slow` is pruned in two steps, for
+/// its router too has its way to the source there: a graft has two wires to cross. Timers at a tenth
 /// of the RFC's, so that the tree soon stands again after a failure; none of them has a part in the failover itself.
 ///
 /// # Errors
@@ -76,11 +77,56 @@ links:
   - {between: [src, r1]}
   - {name: fast, between: [r1, r2], cost: 10}
   - {name: slow, between: [r1, r3], cost: 20}
-  - {name: fast-2, between: [r2, r4]}
+  - {name: fast-2, between: [r2, r4], cost: 10}
   - {name: slow-2, between: [r3, r4]}
   - {between: [r4, dst]}
 ",
     )
+}
+
+/// A source, three routers that speak PIM dense mode in a chain, a member: the tree of [`tree`] without a word on where it is. r3 forgets a
+/// group at its first leave.
+///
+/// # Errors
+/// As [`chain`].
+pub fn dense_chain() -> Result<Plan, NoFigure> {
+    plan(
+        "name: bench-dense
+defaults: {router: {multicast: pim-dm}}
+nodes:
+  src: {kind: host}
+  r1: {kind: router}
+  r2: {kind: router}
+  r3: {kind: router, igmp: {fast-leave: true}}
+  dst: {kind: host}
+links:
+  - {between: [src, r1]}
+  - {name: first, between: [r1, r2]}
+  - {between: [r2, r3]}
+  - {between: [r3, dst]}
+",
+    )
+}
+
+/// A grid of routers with so many on a side, a host at each, and a source at the first. `settings` are those of all routers.
+///
+/// # Errors
+/// As [`chain`].
+pub fn grid(side: usize, settings: &str) -> Result<Plan, NoFigure> {
+    let (mut nodes, mut links) = (String::from("  src: {kind: host}\n"), String::from("  - {between: [src, r0-0]}\n"));
+    for row in 0..side {
+        for column in 0..side {
+            let _ = writeln!(nodes, "  r{row}-{column}: {{kind: router}}\n  h{row}-{column}: {{kind: host, gateway: none}}");
+            let _ = writeln!(links, "  - {{between: [r{row}-{column}, h{row}-{column}]}}");
+            if column + 1 < side {
+                let _ = writeln!(links, "  - {{between: [r{row}-{column}, r{row}-{}]}}", column + 1);
+            }
+            if row + 1 < side {
+                let _ = writeln!(links, "  - {{between: [r{row}-{column}, r{}-{column}]}}", row + 1);
+            }
+        }
+    }
+    plan(&format!("name: bench-grid\ndefaults: {{router: {{{settings}}}}}\nnodes:\n{nodes}links:\n{links}"))
 }
 
 fn plan(text: &str) -> Result<Plan, NoFigure> {
@@ -100,5 +146,8 @@ mod tests {
         let plan = tree("fast-leave: true").unwrap();
         assert_eq!(plan.nodes[3].router().unwrap().igmp.fast_leave, Some(true));
         tree("startup-query-response-interval: 10s").unwrap();
+        assert_eq!((diamond().unwrap().wires.len(), dense_chain().unwrap().wires.len()), (6, 4));
+        let plan = grid(10, "multicast: pim-dm").unwrap();
+        assert_eq!((plan.nodes.len(), plan.wires.len()), (201, 281));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::labs::Where;
 use super::{Failure, Outcome, Result};
-use crate::bench::{NoFigure, Report, Setting, bulk, chain, failover, lab, member, render};
+use crate::bench::{NoFigure, Report, Setting, bulk, chain, failover, grid, lab, member, render};
 
 /// Measurements of each variant, unless asked for otherwise.
 const ROUNDS: usize = 5;
@@ -45,8 +45,12 @@ enum Experiment {
     Join,
     /// Start of the daemons to the first packet at a host that has joined before (about four minutes).
     Start,
+    /// Graft to first packet across three routers of PIM dense mode, beside static trees.
+    DenseGraft,
     /// PIM dense mode in a diamond: what is lost when the stream's wire loses its carrier, and where the time goes.
     DenseFailover,
+    /// PIM dense mode on a grid of 100 routers with a member each: delivery, the tree, and processor time at rest (about eight minutes).
+    DenseGrid,
     /// The bulk sender and receiver beside a bare loop.
     Bulk,
 }
@@ -65,9 +69,13 @@ enum Part {
     #[command(hide = true)]
     MemberJoins,
     #[command(hide = true)]
+    MemberGrafts,
+    #[command(hide = true)]
     MemberStarts,
     #[command(hide = true)]
     Failover { rate: u32 },
+    #[command(hide = true)]
+    Grid { what: grid::What },
     #[command(hide = true)]
     BulkBare,
     #[command(hide = true)]
@@ -104,8 +112,14 @@ pub fn run(args: Args) -> Result {
     if chosen(Experiment::Start) {
         report.series.extend(member::starts(&setting, &mut tell));
     }
+    if chosen(Experiment::DenseGraft) {
+        report.series.extend(member::grafts(&setting, &mut tell));
+    }
     if chosen(Experiment::DenseFailover) {
         report.series.extend(failover::experiment(&setting, &mut tell));
+    }
+    if chosen(Experiment::DenseGrid) {
+        report.series.extend(grid::experiment(&setting, &mut tell));
     }
     if chosen(Experiment::Bulk) {
         report.series.extend(bulk::experiment(&setting, &mut tell));
@@ -127,8 +141,10 @@ fn run_part(part: &Part, testbed: &Path) -> Result {
         Part::IpBatch { nodes } => give(chain::ip_batch(nodes)),
         Part::Mininet { nodes } => give(chain::mininet(nodes)),
         Part::MemberJoins => give(member::measure_joins()),
+        Part::MemberGrafts => give(member::measure_grafts()),
         Part::MemberStarts => give(member::measure_starts()),
         Part::Failover { rate } => give(failover::measure(rate)),
+        Part::Grid { what } => give(grid::measure(what)),
         Part::BulkBare => give(bulk::bare(testbed)),
         Part::BulkStamped => give(bulk::stamped()),
     }
