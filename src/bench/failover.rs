@@ -62,8 +62,8 @@ pub struct Failures {
 pub fn experiment(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
     let of_rate = |rate: u32| {
         tell(&format!("dense mode, carrier failure at {rate} packets a second"));
-        let samples = networks::diamond()
-            .and_then(|plan| inside::<Failures>(setting, &plan, &["failover", &rate.to_string()]));
+        let samples =
+            networks::diamond().and_then(|plan| inside::<Failures>(setting, &plan, &["failover", &rate.to_string()]));
         table(rate, samples)
     };
     RATES.into_iter().flat_map(of_rate).collect()
@@ -211,15 +211,16 @@ impl<'p> Diamond<'p> {
         let arrivals = self.network.arrivals_from(STREAM, member, seen);
         let sightings = self.network.sightings(STREAM, self.slow_2);
         let [_, _, next_to_last, last] = self.routers;
-        let by_slow =
-            sightings.iter().find(|seen| seen.time >= fault && seen.outbound && seen.at.node == next_to_last);
+        let by_slow = sightings.iter().find(|seen| seen.time >= fault && seen.outbound && seen.at.node == next_to_last);
         let by_slow = by_slow.ok_or_else(|| NoFigure::failed("no packet took the slow path"))?;
         let Gap { lost, start, end } = gap_before(&arrivals, by_slow.sequence)
             .ok_or_else(|| NoFigure::failed("the first packet by the slow path never arrived"))?;
         let since = |time: Time| time.since(fault).as_secs_f64() * 1e3;
         let happened = |kind, node: Option<NodeId>| {
             let of = |happening: &crate::network::Happening| {
-                happening.kind == kind && happening.time >= fault && node.is_none_or(|node| happening.node == Some(node))
+                happening.kind == kind
+                    && happening.time >= fault
+                    && node.is_none_or(|node| happening.node == Some(node))
             };
             let happenings = self.network.happenings();
             let first = happenings.iter().find(|happening| of(happening)).map(|happening| since(happening.time));
@@ -267,10 +268,11 @@ struct Gap {
 }
 
 /// The time without a packet before the first one by the other path, and the packets that are missing of all from the first to the last.
+/// `sequence` is the first that took it; the member's router may have lost that one still, and some after it, by the entry that it had.
 ///
 /// A gap need not cost a packet: kernels keep some for an entry that is on its way.
 fn gap_before(arrivals: &[Arrival], sequence: u64) -> Option<Gap> {
-    let at = arrivals.iter().position(|arrival| arrival.sequence == sequence)?;
+    let at = arrivals.iter().position(|arrival| arrival.sequence >= sequence)?;
     let before = arrivals.get(at.checked_sub(1)?)?;
     let sequences: BTreeSet<u64> = arrivals.iter().map(|arrival| arrival.sequence).collect();
     let lost = sequences.last()? - sequences.first()? + 1 - sequences.len() as u64;
@@ -290,7 +292,8 @@ mod tests {
         let mut arrivals: Vec<Arrival> = (0..10).map(|n| arrival(n, n * 10)).collect();
         arrivals.extend((14..20).map(|n| arrival(n, n * 10)));
         assert_eq!(gap_before(&arrivals, 14), Some(Gap { lost: 4, start: Time(90), end: Time(140) }));
-        assert_eq!(gap_before(&arrivals, 12), None, "that one was lost");
+        assert_eq!(gap_before(&arrivals, 12), gap_before(&arrivals, 14), "the first ones were lost");
+        assert_eq!(gap_before(&arrivals, 20), None, "none has come yet");
         assert_eq!(gap_before(&arrivals, 0), None, "nothing came before it");
         let kept: Vec<Arrival> = (0..10).map(|n| arrival(n, if n < 5 { n } else { 50 + n })).collect();
         assert_eq!(gap_before(&kept, 5), Some(Gap { lost: 0, start: Time(4), end: Time(55) }));

@@ -74,7 +74,8 @@ pub fn experiment(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> 
             Ok((up, delivery, settled, grid))
         }
     };
-    let (by_default, at_once) = (stream("multicast: pim-dm"), stream("multicast: pim-dm, pim: {triggered-hello-delay: 0}"));
+    let (by_default, at_once) =
+        (stream("multicast: pim-dm"), stream("multicast: pim-dm, pim: {triggered-hello-delay: 0}"));
     let rest = |settings: &'static str| move || run(setting, settings, What::Rest).map(|(_, grid)| vec![grid.cpu]);
     let variants = vec![
         Variant {
@@ -83,7 +84,8 @@ pub fn experiment(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> 
                 time("  of it up").beside("up to full delivery"),
                 time("  of it stream to full delivery").beside("up to full delivery"),
                 time("stream to a tree and no more"),
-                Series::new(&name, "all routers at rest, a stream of 10 packets a second", Unit::MilliCpus).beside(idle),
+                Series::new(&name, "all routers at rest, a stream of 10 packets a second", Unit::MilliCpus)
+                    .beside(idle),
                 Series::new(&name, "router-core, proportional", Unit::Mebibytes),
                 Series::new(&name, "router-core, resident", Unit::Mebibytes),
             ],

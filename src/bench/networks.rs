@@ -116,7 +116,10 @@ pub fn grid(side: usize, settings: &str) -> Result<Plan, NoFigure> {
     let (mut nodes, mut links) = (String::from("  src: {kind: host}\n"), String::from("  - {between: [src, r0-0]}\n"));
     for row in 0..side {
         for column in 0..side {
-            let _ = writeln!(nodes, "  r{row}-{column}: {{kind: router}}\n  h{row}-{column}: {{kind: host, gateway: none}}");
+            let _ = writeln!(
+                nodes,
+                "  r{row}-{column}: {{kind: router}}\n  h{row}-{column}: {{kind: host, gateway: none}}"
+            );
             let _ = writeln!(links, "  - {{between: [r{row}-{column}, h{row}-{column}]}}");
             if column + 1 < side {
                 let _ = writeln!(links, "  - {{between: [r{row}-{column}, r{row}-{}]}}", column + 1);
