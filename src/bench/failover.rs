@@ -147,6 +147,7 @@ impl<'p> Diamond<'p> {
             ttl: 16,
             count: None,
             burst: 1,
+            groups: 1,
         };
         network.start(&stream).map_err(NoFigure::failed)?;
         let events = Client::connect(&socket, LIMIT).and_then(Client::events).map_err(NoFigure::failed)?;

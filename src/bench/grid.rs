@@ -207,6 +207,7 @@ impl Members {
             ttl: 64,
             count: None,
             burst: 1,
+            groups: 1,
         };
         self.traffic.start(&place(source, node), &spec).map_err(NoFigure::failed)
     }
