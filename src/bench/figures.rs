@@ -217,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_that_is_reached_is_missed_only_where_less_is_asked() {
+        let verdict = |target| {
+            let report = Report { series: vec![series("lost", &[5.0]).target(target)] };
+            report.verdict(&report.series[0])
+        };
+        assert_eq!(verdict(Target::AtMost(5.0)), Some(Verdict::Met));
+        assert_eq!(verdict(Target::Below(5.0)), Some(Verdict::Missed));
+        assert_eq!(verdict(Target::Below(5.1)), Some(Verdict::Met));
+    }
+
+    #[test]
     fn what_cannot_be_judged_counts_only_if_it_is_ours_to_mend() {
         let mut report = Report { series: vec![series("ours", &[]).target(Target::AtMost(1.0))] };
         assert_eq!(report.verdict(&report.series[0]), Some(Verdict::Unjudged));

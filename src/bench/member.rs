@@ -408,4 +408,17 @@ mod tests {
         assert!(!is_report(&frame(17, 0x22)), "data");
         assert!(!is_report(&frame(2, 0x22)[..30]), "cut short");
     }
+
+    #[test]
+    fn grafts_are_told_from_other_pim() {
+        let frame = |protocol: u8, kind: u8| {
+            let mut octets = vec![0; 14];
+            octets.extend([0x45, 0, 0, 24, 0, 0, 0, 0, 1, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, kind, 0, 0, 0]);
+            octets
+        };
+        assert!(is_graft(&frame(103, 0x26)));
+        assert!(!is_graft(&frame(103, 0x27)), "its acknowledgement");
+        assert!(!is_graft(&frame(2, 0x26)), "not PIM");
+        assert!(!is_graft(&frame(103, 0x26)[..34]), "cut short");
+    }
 }

@@ -49,7 +49,7 @@ enum Experiment {
     DenseGraft,
     /// PIM dense mode in a diamond: what is lost when the stream's wire loses its carrier, and where the time goes.
     DenseFailover,
-    /// PIM dense mode on a grid of 100 routers with a member each: delivery, the tree, and processor time at rest (about eight minutes with three rounds).
+    /// PIM dense mode on a grid of 100 routers with a member each: delivery, the tree, and processor time at rest (about ten minutes with three rounds).
     DenseGrid,
     /// The bulk sender and receiver beside a bare loop.
     Bulk,
