@@ -23,6 +23,7 @@ pub mod schema;
 pub mod send;
 pub mod shell;
 pub mod show;
+pub mod simulate;
 pub mod test;
 pub mod up;
 pub mod validate;
@@ -104,6 +105,8 @@ pub enum Command {
     Ps(ps::Args),
     /// Run the scenarios of files, each in a lab of its own.
     Test(test::Args),
+    /// Run the scenarios of files in virtual time, without building anything.
+    Simulate(simulate::Args),
     /// Run a command in a node.
     Exec(exec::Args),
     /// Open a shell in a node.
@@ -150,6 +153,7 @@ impl Command {
             Command::Down(args) => down::run(args),
             Command::Ps(args) => ps::run(args),
             Command::Test(args) => test::run(args),
+            Command::Simulate(args) => simulate::run(args),
             Command::Exec(args) => exec::run(args),
             Command::Shell(args) => shell::run(args),
             Command::Logs(args) => logs::run(args),

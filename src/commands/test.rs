@@ -3,7 +3,7 @@
 mod interrupt;
 mod keep;
 mod rounds;
-mod select;
+pub(super) mod select;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -99,10 +99,11 @@ pub fn run(args: Args) -> Result {
     if interrupted {
         return Ok(Exit::Status(130));
     }
-    Ok(outcome(report.verdict()).into())
+    Ok(judged(report.verdict()).into())
 }
 
-fn outcome(verdict: Verdict) -> Outcome {
+/// What a report's verdict means for the exit code.
+pub(super) fn judged(verdict: Verdict) -> Outcome {
     match verdict {
         Verdict::Passed => Outcome::Held,
         Verdict::Failed => Outcome::CheckFailed,
@@ -111,6 +112,7 @@ fn outcome(verdict: Verdict) -> Outcome {
     }
 }
 
-fn write(path: &Path, text: &str) -> std::result::Result<(), Failure> {
+/// Writes a file that was asked for.
+pub(super) fn write(path: &Path, text: &str) -> std::result::Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| Failure::bad_input(format!("cannot write {}: {error}", path.display())))
 }

@@ -41,7 +41,8 @@ pub(super) fn check(at: &At<'_>) -> Vec<DaemonError> {
     errors.into_iter().map(|why| DaemonError::Refused { node: at.node.name.clone(), why }).collect()
 }
 
-fn configuration(at: &At<'_>) -> Config {
+/// The plan's router as a configuration, its timers scaled.
+pub(super) fn configuration(at: &At<'_>) -> Config {
     let name = |index: usize| at.interface_name(index).to_owned();
     Config {
         name: at.node.name.clone(),

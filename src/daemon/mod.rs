@@ -132,6 +132,14 @@ pub enum DaemonError {
     },
 }
 
+/// The configuration of a router-core in a router's place, whatever daemon the file names.
+///
+/// # Errors
+/// [`DaemonError::NotARouter`].
+pub fn router_core_configuration(plan: &Plan, node: NodeId) -> Result<::router_core::config::Config, DaemonError> {
+    At::new(plan, node).map(|at| core::configuration(&at))
+}
+
 /// What a node's daemon needs to start.
 ///
 /// # Errors

@@ -1,8 +1,10 @@
 //! What a scenario needs of a network, whether the kernel's or a simulated one: the only clock and the only senses
 //! that `scenario/` has.
 
+mod faults;
 pub mod kernel;
 pub mod notifier;
+pub mod simulated;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

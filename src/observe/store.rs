@@ -211,7 +211,7 @@ impl Store {
             self.refused[1] += 1;
             return false;
         }
-        let (message, groups, pim) = match read(packet) {
+        let (message, groups, pim) = match read(packet.source, packet.destination, packet.content) {
             Ok(Some(read)) => read,
             Ok(None) => return false,
             Err(why) => return self.take_malformed(place, packet.source, why, time),
@@ -248,12 +248,16 @@ impl Store {
     }
 }
 
-type Control = (Message, Vec<IpAddr>, Option<Arc<pim::Message>>);
+/// A control message: its kind, the groups that it is about, and itself if it is PIM.
+pub type Control = (Message, Vec<IpAddr>, Option<Arc<pim::Message>>);
 
-/// A control message: its most specific kind, the groups that it is about, and itself if it is PIM. Nothing for one of a type that
-/// is not known, which others may speak; the error says what is wrong with one that is.
-fn read(packet: &Packet<'_>) -> Result<Option<Control>, String> {
-    match packet.content {
+/// Reads what an IP packet carries as a control message: its most specific kind, the groups that it is about, and itself if it is PIM. Nothing
+/// for one of a type that is not known, which others may speak.
+///
+/// # Errors
+/// What is wrong with one that is known.
+pub fn read(source: IpAddr, destination: IpAddr, content: Content<'_>) -> Result<Option<Control>, String> {
+    match content {
         Content::Igmp(octets) => match igmp::parse(octets) {
             Ok(message) => {
                 let (kind, groups) = classify(&message);
@@ -262,7 +266,7 @@ fn read(packet: &Packet<'_>) -> Result<Option<Control>, String> {
             Err(igmp::Error::Type(_)) => Ok(None),
             Err(error) => Err(error.to_string()),
         },
-        Content::Pim(octets) => match pim::parse(packet.source, packet.destination, octets) {
+        Content::Pim(octets) => match pim::parse(source, destination, octets) {
             Ok(message) => {
                 let (kind, groups) = classify_pim(&message);
                 Ok(Some((kind, groups, Some(Arc::new(message)))))

@@ -101,6 +101,20 @@ enum Place {
     Loopback(NodeId),
 }
 
+/// Where one or more prefixes of a family are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    place: Place,
+    family: Family,
+}
+
+/// The shortest paths of all routers to a destination.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    destination: Destination,
+    nearest: Nearest,
+}
+
 /// By wire: the end at the router that is nearest to a destination, and that router's distance.
 type Nearest = Vec<Option<(u64, Attachment)>>;
 
@@ -190,6 +204,36 @@ impl Paths {
             }
         }
         tables
+    }
+
+    /// The destination that an address is of, if routes are made to it.
+    pub fn destination_of(&self, address: IpAddr) -> Option<Destination> {
+        let longest = |prefixes: &[IpNet]| {
+            prefixes.iter().filter(|prefix| prefix.contains(&address)).map(IpNet::prefix_len).max()
+        };
+        let found = self.destinations.iter().filter_map(|(of, prefixes)| Some((longest(prefixes)?, of)));
+        found.max_by_key(|(length, _)| *length).map(|(_, &(place, family))| Destination { place, family })
+    }
+
+    /// The prefixes of a destination.
+    pub fn prefixes_of(&self, destination: Destination) -> &[IpNet] {
+        self.destinations.get(&(destination.place, destination.family)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The shortest paths to a destination.
+    pub fn tree(&self, destination: Destination, usable: &Usable) -> Tree {
+        let Destination { place, family } = destination;
+        let nearest = self.nearest(family, usable, &self.distances(place, family, usable));
+        Tree { destination, nearest }
+    }
+
+    /// Where a router sends what goes to a tree's destination; none if it is there already, cannot get there, or takes no part.
+    pub fn hop(&self, node: NodeId, tree: &Tree, usable: &Usable) -> Option<Hop> {
+        let Destination { place, family } = tree.destination;
+        if !self.takes_part[node.0] || self.is_connected(node.0, place, family, usable) {
+            return None;
+        }
+        self.next_hop(node.0, family, usable, &tree.nearest)
     }
 
     fn address(&self, at: Attachment, family: Family) -> Option<IpAddr> {
@@ -339,6 +383,29 @@ mod tests {
             .iter()
             .find(|end| plan.interface(**end).addresses.iter().any(|a| a.addr() == hop.address) && end.node != id);
         plan.node(end.unwrap().node).name.clone()
+    }
+
+    #[test]
+    fn a_tree_gives_the_same_hops_as_the_tables() {
+        let plan = diamond();
+        let paths = Paths::new(&plan);
+        let mut usable = Usable::all(&plan);
+        let r1 = plan.find_node("r1").unwrap();
+        for cut in [None, Some(1), Some(2)] {
+            if let Some(interface) = cut {
+                usable.set(Attachment { node: r1, interface }, false);
+            }
+            let tables = paths.tables(&usable);
+            for prefix in paths.prefixes() {
+                let destination = paths.destination_of(prefix.addr()).unwrap();
+                assert!(paths.prefixes_of(destination).contains(&prefix));
+                let tree = paths.tree(destination, &usable);
+                for node in plan.node_ids().filter(|id| plan.node(*id).is_router()) {
+                    assert_eq!(paths.hop(node, &tree, &usable), tables[node.0].get(&prefix).copied());
+                }
+            }
+        }
+        assert_eq!(paths.destination_of("192.0.2.1".parse().unwrap()), None);
     }
 
     /// Two ways from r1 to r4: by r2 for 20, by r3 for 30.

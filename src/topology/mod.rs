@@ -23,6 +23,7 @@ pub use faults::Faults;
 use serde_json::Value;
 
 pub use load::{SIZE_LIMIT, load, parse, parse_octets};
+pub use scalars::TIMERS;
 
 /// The JSON schema of topology files, for editors.
 pub fn schema() -> serde_json::Value {

@@ -239,6 +239,9 @@ impl JsonSchema for Share {
     }
 }
 
+/// What protocol timers may be scaled by.
+pub const TIMERS: std::ops::RangeInclusive<f64> = 0.01..=10.0;
+
 /// A scale factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scale(pub f64);
@@ -251,7 +254,7 @@ impl Read for Scale {
             cx.wrong_type(node, EXPECTED);
             return None;
         };
-        if !(0.01..=10.0).contains(&scale) {
+        if !TIMERS.contains(&scale) {
             cx.push(&node.head, out_of_range("the scale of timers", text, "0.01 to 10"));
             return None;
         }

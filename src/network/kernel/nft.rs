@@ -9,6 +9,8 @@ use crate::topology::steps::Message;
 
 mod messages;
 
+pub use messages::is_kind;
+
 /// NETLINK_NETFILTER (linux/netlink.h).
 const PROTOCOL: isize = 12;
 /// NFPROTO_NETDEV, NFT's subsystem number and message types (linux/netfilter/nfnetlink.h, nf_tables.h).

@@ -71,6 +71,24 @@ fn kind(message: Message) -> Kind {
     }
 }
 
+/// Whether a message of a protocol, by its octets after the IP header, is of a kind: as the kernel tells.
+pub fn is_kind(message: Message, protocol: u8, octets: &[u8]) -> bool {
+    let kind = kind(message);
+    kind.fits(protocol, octets) && kind.but_not.is_none_or(|other| !is_kind(other, protocol, octets))
+}
+
+impl Kind {
+    /// What a chain's matches say of a message's octets; loads beyond them fit nothing.
+    fn fits(&self, protocol: u8, octets: &[u8]) -> bool {
+        let fits = |wanted: &Octets| {
+            let at = wanted.offset as usize;
+            let there = octets.get(at..at + wanted.value.len());
+            there.is_some_and(|there| (there == wanted.value) == (wanted.is == Is::Equal))
+        };
+        self.protocol == protocol && self.octets.iter().all(fits)
+    }
+}
+
 /// The rules of a chain that drops the first `count` messages of a kind, each a list of expressions.
 pub(super) fn rules(message: Message, count: u32) -> Vec<Vec<u8>> {
     let wanted = kind(message);
@@ -174,22 +192,6 @@ mod tests {
         rule
     }
 
-    /// What a chain's matches say of a message's octets; loads beyond them fit nothing.
-    fn fits(kind: &Kind, protocol: u8, octets: &[u8]) -> bool {
-        let fits = |wanted: &Octets| {
-            let at = wanted.offset as usize;
-            octets
-                .get(at..at + wanted.value.len())
-                .is_some_and(|there| (there == wanted.value) == (wanted.is == Is::Equal))
-        };
-        kind.protocol == protocol && kind.octets.iter().all(fits)
-    }
-
-    fn is(message: Message, protocol: u8, octets: &[u8]) -> bool {
-        let kind = kind(message);
-        fits(&kind, protocol, octets) && kind.but_not.is_none_or(|other| !is(other, protocol, octets))
-    }
-
     const ALL: [Message; 16] = [
         Message::IgmpQuery,
         Message::IgmpGeneralQuery,
@@ -210,7 +212,7 @@ mod tests {
     ];
 
     fn kinds(protocol: u8, octets: &[u8]) -> Vec<Message> {
-        ALL.into_iter().filter(|message| is(*message, protocol, octets)).collect()
+        ALL.into_iter().filter(|message| is_kind(*message, protocol, octets)).collect()
     }
 
     fn list(joins: bool, prunes: bool) -> pim::JoinPrune {

@@ -156,7 +156,7 @@ impl State {
 }
 
 /// An event as a person would say it.
-fn describe(event: &EventKind) -> String {
+pub(in crate::network) fn describe(event: &EventKind) -> String {
     match event {
         EventKind::Ready => "is ready".into(),
         EventKind::Interface { interface, up: true } => format!("{interface} came up"),

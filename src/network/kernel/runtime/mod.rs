@@ -1,13 +1,12 @@
 //! [`KernelNetwork`]: a running lab as a scenario sees it. It lives in the runner, a process inside the lab.
 
 mod congestion;
-mod events;
-mod faults;
+pub(in crate::network) mod events;
 mod losses;
 mod route_log;
 mod supervisor;
 #[cfg(test)]
-mod tests;
+pub(in crate::network) mod tests;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,11 +20,11 @@ use router_core::show::{Show, Shown};
 
 use self::congestion::Congestion;
 use self::events::Events;
-use self::faults::{Change, Cuts};
 use self::losses::Losses;
 use self::route_log::RouteLog;
 use super::operate::{Direction, OperateError, Operator};
 use crate::lab::{self, Lab};
+use crate::network::faults::{self, Change, Cuts};
 use crate::network::notifier::Notifier;
 use crate::network::{
     Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
@@ -564,7 +563,7 @@ impl Network for KernelNetwork<'_> {
 }
 
 /// What an answer says about a group, a line each.
-fn believe(shown: &Shown, group: IpAddr) -> Vec<String> {
+pub(in crate::network) fn believe(shown: &Shown, group: IpAddr) -> Vec<String> {
     match shown {
         Shown::Groups(groups) => {
             let lines: Vec<String> = groups

@@ -2,7 +2,7 @@ use super::*;
 use crate::topology::plan::{Attachment, Host, Impairment, Interface, Node, NodeKind, Wire, WireKind};
 
 /// Two hosts, `h` and `g`, on a link.
-pub(super) fn plan() -> Plan {
+pub(in crate::network) fn plan() -> Plan {
     let host = |name: &str, index: u32, address: &str| Node {
         name: name.into(),
         kind: NodeKind::Host(Host::default()),

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_link_without_a_named_end_loses_its_second() {
-        let plan = super::super::tests::plan();
+        let plan = crate::network::kernel::runtime::tests::plan();
         let (first, second) = (plan.wires[0].ends[0], plan.wires[0].ends[1]);
         assert_eq!(changes(&plan, &cut(CutKind::Carrier, None, None)), [Change::Carrier(first)]);
         assert_eq!(changes(&plan, &cut(CutKind::Admin, None, None)), [Change::Admin(second)]);
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_another_cut_still_wants_is_not_undone() {
-        let plan = super::super::tests::plan();
+        let plan = crate::network::kernel::runtime::tests::plan();
         let end = plan.wires[0].ends[0];
         let mut cuts = Cuts::default();
         for named in [None, Some(end)] {

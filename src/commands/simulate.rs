@@ -1,0 +1,166 @@
+//! `testbed simulate`: run the scenarios of files in virtual time.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::test::{judged, select, write};
+use super::{Failure, Outcome, Result};
+use crate::network::simulated::{self, SimulatedNetwork};
+use crate::report::{self, Report, Style};
+use crate::scenario::{self, ScenarioReport, Verdict};
+use crate::topology;
+use crate::topology::plan::{Daemon, NodeKind, Plan};
+
+/// What is added to a protocol's own deadline: a kernel's ticks, a stream's interval, an agent's turn.
+const SLACK: Duration = Duration::from_millis(200);
+/// How long packets may be under way beside the wires' own delays.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// Arguments of `testbed simulate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Topology files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Seed of everything random, in place of the file's
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Only scenarios whose `lab/scenario` contains this
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+    /// Scale of protocol timers, in place of the file's `timers`
+    #[arg(long, value_name = "SCALE", value_parser = scale)]
+    timers: Option<f64>,
+    /// Run this in the place of daemons that the simulator does not have
+    #[arg(long, value_name = "DAEMON")]
+    substitute: Option<Substitute>,
+    /// How many scenarios at once (default: one a processor)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+    /// Print the report as JSON (see docs/report.md)
+    #[arg(long)]
+    json: bool,
+    /// Write a JUnit report, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// What may stand in for a foreign daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Substitute {
+    RouterCore,
+}
+
+fn scale(text: &str) -> std::result::Result<f64, String> {
+    let scale = text.parse().ok().filter(|scale| topology::TIMERS.contains(scale));
+    scale.ok_or_else(|| format!("a number from {} to {}", topology::TIMERS.start(), topology::TIMERS.end()))
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result {
+    let mut plans = Vec::new();
+    let mut faults = String::new();
+    let terminal = std::io::stderr().is_terminal();
+    for file in &args.files {
+        match topology::load(file) {
+            Ok(mut plan) => {
+                prepare(&mut plan, &args);
+                faults.extend(simulated::refusals(&plan).iter().map(|line| format!("{}: {line}\n", plan.file)));
+                faults.push_str(&super::refusals(&plan));
+                plans.push(plan);
+            }
+            Err(wrong) => faults.push_str(&wrong.render(terminal)),
+        }
+    }
+    if !faults.is_empty() {
+        eprint!("{faults}");
+        return Ok(Outcome::BadInput.into());
+    }
+    let cases = select::cases(&plans, args.filter.as_deref()).map_err(Failure::bad_input)?;
+    if let Some(path) = &args.junit {
+        write(path, "")?;
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let scenarios = simulate(&cases, args.jobs.map_or(processors, usize::from));
+    // In virtual time alone: equal runs have equal reports.
+    let took: Duration = scenarios.iter().map(|scenario| scenario.took).sum();
+    let report = Report { scenarios, took };
+
+    if let Some(path) = &args.junit {
+        let text = report::junit(&report)
+            .map_err(|error| Failure::machine(format!("cannot write the JUnit report: {error}")))?;
+        write(path, &text)?;
+    }
+    let text = if args.json {
+        report::json(&report).map_err(|error| Failure::machine(format!("cannot write the report: {error}")))?
+    } else {
+        let colour =
+            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        report::terminal(&report, Style { colour })
+    };
+    let mut out = std::io::stdout().lock();
+    // Whoever reads may have read enough.
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            return Err(Failure::machine(format!("cannot print the report: {error}")));
+        }
+        _ => {}
+    }
+    // What was left out is said, and judges nothing.
+    let verdicts = report.scenarios.iter().map(|scenario| scenario.verdict).filter(|v| *v != Verdict::Skipped);
+    Ok(verdicts.max().map_or(Outcome::Machine, judged).into())
+}
+
+/// How scenarios are run in virtual time: no machine is slow, and no packet on its way for long.
+pub(super) fn options() -> scenario::Options {
+    scenario::Options { slack: SLACK, late: Duration::ZERO, drain: DRAIN, ..scenario::Options::default() }
+}
+
+fn prepare(plan: &mut Plan, args: &Args) {
+    plan.seed = args.seed.unwrap_or(plan.seed);
+    plan.timers = args.timers.unwrap_or(plan.timers);
+    if args.substitute == Some(Substitute::RouterCore) {
+        for node in &mut plan.nodes {
+            if let NodeKind::Router(router) = &mut node.kind {
+                router.daemon = Daemon::RouterCore;
+            }
+        }
+    }
+}
+
+/// Runs all cases, at most so many at once; reports in the order of the cases, which neither order nor number of threads can change.
+fn simulate(cases: &[select::Case<'_>], jobs: usize) -> Vec<ScenarioReport> {
+    let reports: Mutex<Vec<Option<ScenarioReport>>> = Mutex::new(vec![None; cases.len()]);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(cases.len()) {
+            scope.spawn(|| {
+                while let Some((number, case)) = {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    cases.get(number).map(|case| (number, case))
+                } {
+                    let report = simulate_one(case);
+                    reports.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(report);
+                }
+            });
+        }
+    });
+    let reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let lost = |case: &select::Case<'_>| trouble(case, Verdict::Inconclusive, "the thread that ran it ended".into());
+    reports.into_iter().zip(cases).map(|(report, case)| report.unwrap_or_else(|| lost(case))).collect()
+}
+
+fn simulate_one(case: &select::Case<'_>) -> ScenarioReport {
+    if let Some(why) = simulated::leaves_out(case.scenario) {
+        return trouble(case, Verdict::Skipped, why);
+    }
+    let mut network = SimulatedNetwork::new(case.plan);
+    scenario::run(case.plan, case.scenario, &mut network, &options())
+}
+
+fn trouble(case: &select::Case<'_>, verdict: Verdict, text: String) -> ScenarioReport {
+    ScenarioReport::of_trouble(&case.plan.name, &case.plan.file, &case.scenario.name, verdict, text)
+}

@@ -1,0 +1,400 @@
+//! What stands between a router's kernel and its `Router`, as `router-core/src/linux/` does: interfaces, routes, upcalls, memberships, counters;
+//! and the life of the process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use router_core::forwarding::{EntryKey, ForwardingEntry};
+use router_core::router::{
+    Datagram, EventKind, Input, InterfaceId, InterfaceState, Output, Router, SourceFilter, UnicastRoute,
+};
+use router_core::wire::{igmp, pim};
+
+use super::cache::Cache;
+use super::engine::{Engine, Event, Frame, Role, between, octets_of};
+use super::observe::Control;
+use super::streams::Data;
+use crate::daemon;
+use crate::network::Time;
+use crate::topology::plan::{Attachment, NodeId};
+
+/// From a packet in a socket to the daemon at work on it.
+const WAKE: (Duration, Duration) = (Duration::from_micros(30), Duration::from_micros(130));
+/// From the start of a process to its first step.
+const START: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(12));
+/// Messages that wait for a daemon that does not read: a receive buffer of the usual size holds about as many.
+const INBOX_MAX: usize = 256;
+/// The groups that router-core joins on each multicast interface (`router-core/src/linux/mod.rs`).
+const ROUTER_GROUPS: [Ipv4Addr; 2] = [igmp::ALL_ROUTERS, igmp::ALL_V3_ROUTERS];
+
+/// A router's kernel and daemon.
+#[derive(Debug)]
+pub(super) struct Shell {
+    /// The daemon's machine, while it runs.
+    machine: Option<Router>,
+    /// It is to run: it has been started.
+    is_started: bool,
+    /// It has said so.
+    pub is_ready: bool,
+    is_paused: bool,
+    inbox: VecDeque<Input>,
+    /// Messages that found no room.
+    pub lost: u64,
+    wake: Option<Time>,
+    timer: Option<Time>,
+    pub cache: Cache<Data>,
+    /// Room for the interfaces that a packet leaves by.
+    pub outgoing: Vec<usize>,
+}
+
+impl Default for Shell {
+    fn default() -> Shell {
+        Shell {
+            machine: None,
+            is_started: false,
+            is_ready: false,
+            is_paused: false,
+            inbox: VecDeque::new(),
+            lost: 0,
+            wake: None,
+            timer: None,
+            cache: Cache::new(),
+            outgoing: Vec::new(),
+        }
+    }
+}
+
+impl Shell {
+    /// The daemon's machine, while it runs and is not stopped.
+    pub fn machine(&self) -> Option<&Router> {
+        self.machine.as_ref().filter(|_| !self.is_paused)
+    }
+
+    fn hears_pim(&self) -> bool {
+        self.machine.as_ref().is_some_and(|machine| machine.config().multicast.is_pim())
+    }
+}
+
+impl Engine<'_> {
+    pub fn shell(&mut self, id: NodeId) -> Option<&mut Shell> {
+        match &mut self.nodes.get_mut(id.0)?.role {
+            Role::Router(shell) => Some(shell),
+            Role::Host(_) => None,
+        }
+    }
+
+    /// Starts a router's daemon, which is to be dead.
+    pub fn schedule_start(&mut self, id: NodeId) {
+        let at = self.now + between(&mut self.nodes[id.0].random, START);
+        if let Some(shell) = self.shell(id) {
+            shell.is_started = true;
+            self.queue.push(at, Event::Start(id));
+        }
+    }
+
+    /// Ends a router's daemon as SIGKILL does.
+    pub fn kill_daemon(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(shell) = self.shell(id) else { return };
+        let (lost, outgoing) = (shell.lost, std::mem::take(&mut shell.outgoing));
+        // What was scheduled for it finds nobody.
+        *shell = Shell { lost, outgoing, ..Shell::default() };
+        // Its sockets close, and their memberships end.
+        for interface in 0..self.nodes[id.0].ports.len() {
+            let at = Attachment { node: id, interface };
+            let igmp = &mut self.port(at).igmp;
+            for group in igmp.groups() {
+                igmp.set_filter(now, group, SourceFilter::nothing());
+            }
+            self.speak_igmp(at);
+        }
+        self.has_changed = true;
+    }
+
+    /// Stops a router's daemon as SIGSTOP does, or lets it run on.
+    pub fn pause_daemon(&mut self, id: NodeId, paused: bool) {
+        let Some(shell) = self.shell(id) else { return };
+        if std::mem::replace(&mut shell.is_paused, paused) && !paused && shell.machine.is_some() {
+            self.wake_soon(id);
+        }
+    }
+
+    pub(super) fn start_daemon(&mut self, id: NodeId) {
+        let Some(shell) = self.shell(id) else { return };
+        if !shell.is_started || shell.machine.is_some() {
+            return;
+        }
+        let Ok(config) = daemon::router_core_configuration(self.plan, id) else { return };
+        let is_pim = config.multicast.is_pim();
+        let Some(shell) = self.shell(id) else { return };
+        shell.cache.open(is_pim);
+        shell.machine = Some(Router::new(config));
+        // The first reading of netlink gives all interfaces and routes.
+        for interface in 0..self.plan.node(id).interfaces.len() {
+            let at = Attachment { node: id, interface };
+            let (up, carrier) = self.port(at).known;
+            let input = self.interface_input(at, up && carrier);
+            self.handle(id, input);
+        }
+        let mut routes = self.unicast.routes_of(self.plan, id);
+        for interface in 0..self.plan.node(id).interfaces.len() {
+            let at = Attachment { node: id, interface };
+            if self.port(at).known == (true, true) {
+                routes.extend(self.connected(at));
+            }
+        }
+        for route in routes {
+            self.handle(id, Input::RouteAdded(route));
+        }
+        self.settle(id);
+    }
+
+    /// An interface as netlink tells of it.
+    pub(super) fn interface_input(&self, at: Attachment, up: bool) -> Input {
+        let of = self.plan.interface(at);
+        let state = InterfaceState {
+            name: of.name.clone(),
+            up,
+            mtu: self.plan.wire(of.wire).mtu,
+            addresses: of.addresses.clone(),
+        };
+        Input::Interface { interface: InterfaceId(of.index), state }
+    }
+
+    /// The routes that the kernel makes of an interface's addresses. IPv6 is nobody's business here.
+    pub(super) fn connected(&self, at: Attachment) -> Vec<UnicastRoute> {
+        let of = self.plan.interface(at);
+        let route = |address: &ipnet::IpNet| UnicastRoute {
+            prefix: address.trunc(),
+            next_hop: None,
+            interface: InterfaceId(of.index),
+            metric: 0,
+        };
+        of.addresses.iter().filter(|address| address.addr().is_ipv4()).map(route).collect()
+    }
+
+    /// Puts something where a daemon reads it.
+    pub(super) fn tell(&mut self, id: NodeId, input: Input) {
+        let Some(shell) = self.shell(id) else { return };
+        if shell.machine.is_none() {
+            return;
+        }
+        if shell.inbox.len() >= INBOX_MAX && !is_state(&input) {
+            shell.lost += 1;
+            return;
+        }
+        shell.inbox.push_back(input);
+        if !shell.is_paused {
+            self.wake_soon(id);
+        }
+    }
+
+    /// A control message reaches a router; `is_local`: its kernel takes it in.
+    pub(super) fn daemon_hears(&mut self, at: Attachment, control: &Arc<Control>, is_local: bool) {
+        let source = control.datagram.source;
+        let node = &self.nodes[at.node.0];
+        let Role::Router(shell) = &node.role else { return };
+        let hears = match control.datagram.protocol {
+            // The routing socket gets what has Router Alert, member or not.
+            igmp::PROTOCOL => is_local || shell.cache.is_vif(at.interface),
+            pim::PROTOCOL => is_local && shell.hears_pim(),
+            _ => false,
+        };
+        let is_own = node.ports.iter().any(|port| port.address.is_some_and(|own| IpAddr::V4(own) == source));
+        if hears && !is_own {
+            let interface = InterfaceId(self.plan.interface(at).index);
+            self.tell(at.node, Input::Packet { interface, datagram: control.datagram.clone() });
+        }
+    }
+
+    fn wake_soon(&mut self, id: NodeId) {
+        let at = self.now + between(&mut self.nodes[id.0].random, WAKE);
+        let Some(shell) = self.shell(id) else { return };
+        if shell.wake.is_none() {
+            shell.wake = Some(at);
+            self.queue.push(at, Event::Wake(id));
+        }
+    }
+
+    /// The daemon reads what is there.
+    pub(super) fn wake(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(shell) = self.shell(id) else { return };
+        if shell.wake != Some(now) {
+            return;
+        }
+        shell.wake = None;
+        if shell.is_paused {
+            return;
+        }
+        for input in std::mem::take(&mut shell.inbox) {
+            self.handle(id, input);
+        }
+        self.settle(id);
+    }
+
+    pub(super) fn router_timer(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(shell) = self.shell(id) else { return };
+        if shell.timer != Some(now) {
+            return;
+        }
+        shell.timer = None;
+        if !shell.is_paused {
+            self.settle(id);
+        }
+    }
+
+    /// Runs a daemon's timers that are due, and sees to it that it is called when it wants to be.
+    fn settle(&mut self, id: NodeId) {
+        let now = self.now;
+        let due = |engine: &mut Self| engine.shell(id).and_then(|shell| shell.machine.as_ref()?.poll_timeout());
+        let mut next = due(self);
+        if next.is_some_and(|next| next <= now) {
+            self.handle(id, Input::Timeout);
+            next = due(self);
+        }
+        let Some(shell) = self.shell(id) else { return };
+        // A machine that is called too early does nothing.
+        if let Some(next) = next.map(|next| next.max(now + Duration::from_nanos(1)))
+            && shell.timer.is_none_or(|timer| next < timer)
+        {
+            shell.timer = Some(next);
+            self.queue.push(next, Event::Timer(id));
+        }
+    }
+
+    /// Hands an input to a daemon's machine and does what it wants done.
+    fn handle(&mut self, id: NodeId, input: Input) {
+        let now = self.now;
+        let Some(mut machine) = self.shell(id).and_then(|shell| shell.machine.take()) else { return };
+        let mut answers = VecDeque::from([input]);
+        while let Some(input) = answers.pop_front() {
+            machine.handle(now, input);
+            while let Some(output) = machine.poll_output() {
+                answers.extend(self.act(id, output));
+            }
+        }
+        if let Some(shell) = self.shell(id) {
+            shell.machine = Some(machine);
+        }
+    }
+
+    /// Does what a daemon wants done; gives the kernel's answer, if it is a question.
+    fn act(&mut self, id: NodeId, output: Output) -> Option<Input> {
+        match output {
+            Output::Send { interface, datagram } => self.send(self.attachment(id, interface)?, datagram),
+            Output::AddVif { interface } => {
+                let at = self.attachment(id, interface)?;
+                if self.shell(id)?.cache.add_vif(at.interface) {
+                    self.join_router_groups(at, &SourceFilter::everything());
+                }
+            }
+            Output::RemoveVif { interface } => {
+                let at = self.attachment(id, interface)?;
+                self.shell(id)?.cache.remove_vif(at.interface);
+                self.join_router_groups(at, &SourceFilter::nothing());
+            }
+            Output::HostMembership { interface, group: IpAddr::V4(group), filter } => {
+                let at = self.attachment(id, interface)?;
+                let now = self.now;
+                self.port(at).igmp.set_filter(now, group, filter);
+                self.speak_igmp(at);
+            }
+            Output::HostMembership { .. } => {}
+            Output::SetEntry(entry) => self.set_entry(id, &entry),
+            Output::DeleteEntry(key) => {
+                self.shell(id)?.cache.delete(key);
+                self.has_changed = true;
+            }
+            Output::AskCounters(key) => {
+                let (packets, octets, wrong_interface) = self.shell(id)?.cache.counters(key)?;
+                return Some(Input::Counters { key, packets, octets, wrong_interface });
+            }
+            Output::Event(event) => {
+                if event.kind == EventKind::Ready {
+                    self.shell(id)?.is_ready = true;
+                }
+                self.observed.event(event.time, id, event.kind);
+                self.has_changed = true;
+            }
+        }
+        None
+    }
+
+    fn attachment(&self, id: NodeId, interface: InterfaceId) -> Option<Attachment> {
+        let interfaces = &self.plan.node(id).interfaces;
+        let interface = interfaces.iter().position(|of| of.index == interface.0)?;
+        Some(Attachment { node: id, interface })
+    }
+
+    /// Sends a control message: to a group, or to a neighbour on the link itself.
+    fn send(&mut self, at: Attachment, datagram: Datagram) {
+        let IpAddr::V4(destination) = datagram.destination else { return };
+        let wire = self.plan.wire(self.plan.interface(at).wire);
+        // The kernel does not fragment packets that bring their header.
+        if octets_of(&datagram) > wire.mtu as usize {
+            return;
+        }
+        // Nobody answers for an address that is not there.
+        let is_there = |end: &Attachment| {
+            let port = &self.nodes[end.node.0].ports[end.interface];
+            *end != at && port.address == Some(destination) && port.is_up
+        };
+        if !destination.is_multicast() && !wire.ends.iter().any(is_there) {
+            return;
+        }
+        self.transmit(at, Frame::Control(Arc::new(Control::new(datagram))), self.now);
+    }
+
+    fn join_router_groups(&mut self, at: Attachment, filter: &SourceFilter) {
+        let now = self.now;
+        let is_pim = self.plan.node(at.node).router().is_some_and(|router| router.multicast.is_pim());
+        for group in ROUTER_GROUPS.into_iter().chain(is_pim.then_some(pim::ALL_PIM_ROUTERS)) {
+            self.port(at).igmp.set_filter(now, group, filter.clone());
+        }
+        self.speak_igmp(at);
+    }
+
+    fn set_entry(&mut self, id: NodeId, entry: &ForwardingEntry) {
+        let Some(incoming) = self.attachment(id, entry.incoming) else { return };
+        let place = |(interface, ttl): (&InterfaceId, &u8)| {
+            // The kernel takes 0 and 255 for 'never'; the daemon's shell keeps clear of them.
+            Some((self.attachment(id, *interface)?.interface, (*ttl).clamp(1, 254)))
+        };
+        let outgoing: BTreeMap<usize, u8> = entry.outgoing.iter().filter_map(place).collect();
+        let now = self.now;
+        let Some(shell) = self.shell(id) else { return };
+        let waiting = shell.cache.set(now, entry.key, incoming.interface, &outgoing);
+        self.has_changed = true;
+        for (interface, packet) in waiting {
+            self.forward(Attachment { node: id, interface }, packet.content);
+        }
+    }
+
+    /// A router's kernel entries.
+    pub fn entries(&self, id: NodeId) -> Vec<crate::network::Entry> {
+        let Some(Role::Router(shell)) = self.nodes.get(id.0).map(|node| &node.role) else { return Vec::new() };
+        let entry = |(key, entry): (EntryKey, &super::cache::Entry)| crate::network::Entry {
+            source: key.source,
+            group: key.group,
+            incoming: entry.incoming,
+            outgoing: entry.outgoing.iter().map(|(interface, ttl)| (*interface, *ttl)).collect(),
+            packets: entry.packets,
+            wrong_interface: entry.wrong_interface,
+        };
+        let mut entries: Vec<crate::network::Entry> = shell.cache.entries().map(entry).collect();
+        entries.sort_by_key(|entry| (entry.group, entry.source));
+        entries
+    }
+}
+
+/// What netlink tells, which reads everything anew rather than lose any of it.
+fn is_state(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Interface { .. } | Input::InterfaceGone { .. } | Input::RouteAdded(_) | Input::RouteRemoved(_)
+    )
+}
