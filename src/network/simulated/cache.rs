@@ -306,8 +306,11 @@ mod tests {
     const KEY: EntryKey = key([10, 0, 0, 9], GROUP);
 
     const fn key(source: [u8; 4], group: [u8; 4]) -> EntryKey {
-        let v4 = |[a, b, c, d]: [u8; 4]| IpAddr::V4(std::net::Ipv4Addr::new(a, b, c, d));
         EntryKey { source: v4(source), group: v4(group) }
+    }
+
+    const fn v4([a, b, c, d]: [u8; 4]) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::new(a, b, c, d))
     }
 
     fn at(ms: u64) -> Time {
