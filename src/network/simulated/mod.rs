@@ -38,6 +38,8 @@ const NAME: &str = "the simulator";
 const LEAD: Duration = Duration::from_millis(150);
 /// The longest that a daemon may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
+/// What a call takes that sends a packet: by its end, the kernel has brought the packet as far as it comes without anybody's help.
+const SEND_CALL: Duration = Duration::from_micros(250);
 /// Least time between two looks at what is waited for.
 const PACE: Duration = Duration::from_millis(1);
 /// Most time between them just after something has changed, and at all.
@@ -330,7 +332,9 @@ impl Network for SimulatedNetwork<'_> {
     }
 
     fn sent_from(&self, stream: &str, skip: usize) -> Vec<Time> {
-        self.stream(stream).and_then(|stream| stream.sent.get(skip..)).map(<[Time]>::to_vec).unwrap_or_default()
+        let Some(running) = self.stream(stream) else { return Vec::new() };
+        let told = running.sent.partition_point(|sent| *sent + SEND_CALL <= self.now());
+        running.sent.get(skip..told).map(<[Time]>::to_vec).unwrap_or_default()
     }
 
     fn arrivals(&self, stream: &str, host: NodeId) -> Vec<Arrival> {
@@ -410,3 +414,6 @@ impl Network for SimulatedNetwork<'_> {
         doubts
     }
 }
+
+#[cfg(test)]
+mod tests;
