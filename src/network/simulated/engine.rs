@@ -346,7 +346,7 @@ impl<'p> Engine<'p> {
         let now = self.now;
         let toward = match (&mut self.bridges[id.0], frame) {
             (None, _) => Toward::All,
-            (Some(bridge), Frame::Data(data)) => bridge.data(self.streams[data.stream as usize].spec.group),
+            (Some(bridge), Frame::Data(data)) => bridge.data(self.streams[data.stream as usize].group_of(data.sequence)),
             (Some(bridge), Frame::Control(control)) => match control.igmp() {
                 Some(message) => bridge.hear(now, from, message),
                 None => {
@@ -381,7 +381,7 @@ impl<'p> Engine<'p> {
                 let now = self.now;
                 let stream = &mut self.streams[data.stream as usize];
                 stream.see(wire, end, false, *data, now);
-                let (source, group) = (stream.source, stream.spec.group);
+                let (source, group) = (stream.source, stream.group_of(data.sequence));
                 self.has_changed = true;
                 let node = &self.nodes[at.node.0];
                 match &node.role {
@@ -408,7 +408,7 @@ impl<'p> Engine<'p> {
             // Routers here forward IPv4 alone.
             return;
         }
-        let key = EntryKey { source: stream.source, group: stream.spec.group };
+        let key = EntryKey { source: stream.source, group: stream.group_of(data.sequence) };
         let (octets, is_fragmented) = (stream.octets, stream.fragments > 1);
         let packet = Packet { key, ttl: data.ttl, octets: octets as u64, content: data };
         let now = self.now;

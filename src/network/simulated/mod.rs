@@ -27,7 +27,7 @@ use self::streams::Stream as Running;
 use crate::network::kernel::runtime::{believe, events};
 use crate::network::{
     Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
-    Membership, Network, NetworkError, Sighting, Time,
+    Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Daemon, NodeId, Plan, WireId};
 use crate::topology::steps::{Action, Cut, Expectation, MessageLoss, Place, Scenario, SourceFilter, Stream};
@@ -382,9 +382,19 @@ impl Network for SimulatedNetwork<'_> {
         Ok(groups.into_iter().filter_map(membership).collect())
     }
 
+    fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
+        let Shown::Neighbours(neighbours) = self.ask(router, Show::Neighbours)? else { return Ok(Vec::new()) };
+        let interfaces = &self.plan().node(router).interfaces;
+        let neighbour = |known: router_core::show::Neighbour| {
+            let interface = interfaces.iter().position(|interface| interface.name == known.interface)?;
+            Some(Neighbour { interface, address: known.address })
+        };
+        Ok(neighbours.into_iter().filter_map(neighbour).collect())
+    }
+
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
         let mut lines = Vec::new();
-        for what in [Show::Groups, Show::Entries] {
+        for what in [Show::Groups, Show::Entries, Show::Trees] {
             match self.ask(router, what) {
                 Ok(shown) => lines.extend(believe(&shown, group)),
                 Err(error) => {

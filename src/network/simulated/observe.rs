@@ -123,11 +123,11 @@ impl Observed {
     /// What happened, in order of time.
     pub fn happenings(&self, describe: impl Fn(&EventKind) -> String) -> Vec<Happening> {
         let happening = |(time, node, kind): &(Time, Option<NodeId>, Kind)| {
-            let (kind, what) = match kind {
-                Kind::Said(kind, what) => (*kind, what.clone()),
-                Kind::Event(event) => (HappeningKind::Daemon, describe(event)),
+            let (kind, group, what) = match kind {
+                Kind::Said(kind, what) => (*kind, None, what.clone()),
+                Kind::Event(event) => (kind_of(event), event.group(), describe(event)),
             };
-            Happening { time: *time, node: *node, what, kind }
+            Happening { time: *time, node: *node, group, what, kind }
         };
         let mut all: Vec<Happening> = self.happened.iter().map(happening).collect();
         all.sort_by_key(|happening| happening.time);
@@ -158,6 +158,13 @@ impl Observed {
         }
         read.upto = of.kept.len();
         look(&read)
+    }
+}
+
+fn kind_of(event: &EventKind) -> HappeningKind {
+    match event {
+        EventKind::EntryInstalled { .. } | EventKind::EntryRemoved { .. } => HappeningKind::Entry,
+        _ => HappeningKind::Daemon,
     }
 }
 

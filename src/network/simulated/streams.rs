@@ -91,6 +91,14 @@ impl Stream {
         }
     }
 
+    /// The group that a packet goes to.
+    pub fn group_of(&self, sequence: u32) -> IpAddr {
+        match self.spec.groups {
+            0 | 1 => self.spec.group,
+            groups => steps::nth_group(self.spec.group, sequence % groups),
+        }
+    }
+
     /// When its next packets are due.
     pub fn due(&self) -> Time {
         let interval = 1e9 * f64::from(self.spec.burst.max(1)) / self.spec.rate;
@@ -154,15 +162,16 @@ impl Stream {
     /// Its frames on a wire by tap and direction.
     pub fn counts(&self, plan: &Plan, wire: WireId) -> Vec<GroupCount> {
         let ends = &plan.wire(wire).ends;
-        let mut counts: BTreeMap<(u16, bool), GroupCount> = BTreeMap::new();
+        let mut counts: BTreeMap<(u16, bool, IpAddr), GroupCount> = BTreeMap::new();
         for kept in self.sightings.get(wire.0).into_iter().flatten() {
             let Some(&at) = ends.get(usize::from(kept.end)) else { continue };
             let time = Time(kept.time);
-            let count = counts.entry((kept.end, kept.outbound)).or_insert(GroupCount {
+            let group = self.group_of(kept.sequence);
+            let count = counts.entry((kept.end, kept.outbound, group)).or_insert(GroupCount {
                 at,
                 outbound: kept.outbound,
                 source: self.source,
-                group: self.spec.group,
+                group,
                 stamped: 0,
                 unstamped: 0,
                 first: time,
