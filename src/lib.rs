@@ -1,5 +1,6 @@
 //! `testbed`: builds virtual multicast networks, feeds them real streams and judges what was delivered.
 
+pub mod agree;
 pub mod bench;
 pub mod commands;
 pub mod daemon;

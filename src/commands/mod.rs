@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::daemon;
 use crate::topology::plan::Plan;
 
+pub mod agree;
 pub mod bench;
 pub mod capture;
 pub mod completions;
@@ -107,6 +108,8 @@ pub enum Command {
     Test(test::Args),
     /// Run the scenarios of files in virtual time, without building anything.
     Simulate(simulate::Args),
+    /// Run the scenarios of files on the kernel and in virtual time, and compare.
+    Agree(agree::Args),
     /// Run a command in a node.
     Exec(exec::Args),
     /// Open a shell in a node.
@@ -154,6 +157,7 @@ impl Command {
             Command::Ps(args) => ps::run(args),
             Command::Test(args) => test::run(args),
             Command::Simulate(args) => simulate::run(args),
+            Command::Agree(args) => agree::run(args),
             Command::Exec(args) => exec::run(args),
             Command::Shell(args) => shell::run(args),
             Command::Logs(args) => logs::run(args),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::test::{judged, select, write};
 use super::{Failure, Outcome, Result};
+use crate::agree::Picture;
+use crate::network::NetworkError;
 use crate::network::simulated::{self, SimulatedNetwork};
 use crate::report::{self, Report, Style};
 use crate::scenario::{self, ScenarioReport, Verdict};
@@ -159,6 +161,17 @@ fn simulate_one(case: &select::Case<'_>) -> ScenarioReport {
     }
     let mut network = SimulatedNetwork::new(case.plan);
     scenario::run(case.plan, case.scenario, &mut network, &options())
+}
+
+/// Runs a case whatever it asks for, and looks at the network afterwards.
+pub(super) fn ran(
+    case: &select::Case<'_>,
+    options: &scenario::Options,
+) -> (ScenarioReport, std::result::Result<Picture, NetworkError>) {
+    let mut network = SimulatedNetwork::new(case.plan);
+    let report = scenario::run(case.plan, case.scenario, &mut network, options);
+    let picture = Picture::of(case.plan, case.scenario, &mut network);
+    (report, picture)
 }
 
 fn trouble(case: &select::Case<'_>, verdict: Verdict, text: String) -> ScenarioReport {

@@ -1,8 +1,8 @@
 //! `testbed test`: run the scenarios of files, each in a lab of its own.
 
-mod interrupt;
-mod keep;
-mod rounds;
+pub(super) mod interrupt;
+pub(super) mod keep;
+pub(super) mod rounds;
 pub(super) mod select;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result {
     let began = Instant::now();
     let processors = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     let jobs = args.jobs.map_or(processors, usize::from);
-    let scenarios = rounds::run(&base, &cases, jobs, &keep, &interrupt);
+    let scenarios = rounds::run(&base, &cases, jobs, &keep, &interrupt, &rounds::Extra::default());
     let interrupted = interrupt.is_set();
     let report = Report { scenarios, took: began.elapsed() };
 

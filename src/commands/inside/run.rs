@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::agree::Picture;
 use crate::commands::{Failure, Outcome, Result};
 use crate::lab;
 use crate::lab::turn::{Purpose, Turn};
@@ -22,6 +23,9 @@ pub struct Args {
     /// Keep a capture of every wire in this directory.
     #[arg(long)]
     captures: Option<PathBuf>,
+    /// Write what the network looks like after the scenario to this file, as JSON.
+    #[arg(long)]
+    picture: Option<PathBuf>,
 }
 
 /// Runs the verb. The exit code says whether the scenario could be run, not how it ended.
@@ -42,6 +46,13 @@ pub fn run(plan: &Plan, args: Args) -> Result {
     // Whoever limits its time counts from here.
     eprintln!("{BEGINS}");
     let report = scenario::run(plan, scenario, &mut network, &scenario::Options::default());
+    if let Some(path) = args.picture {
+        let picture = Picture::of(plan, scenario, &mut network);
+        let picture = picture.map_err(|error| Failure::machine(format!("the network cannot be looked at: {error}")))?;
+        let written =
+            serde_json::to_vec(&picture).map_err(io::Error::from).and_then(|text| std::fs::write(&path, text));
+        written.map_err(|error| Failure::machine(format!("cannot write {}: {error}", path.display())))?;
+    }
     drop(turn);
     network.flush_captures();
     for cut in network.cut_captures() {

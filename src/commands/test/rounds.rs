@@ -16,7 +16,7 @@ use super::select::{Case, lab_name};
 use crate::commands::inside::run::BEGINS;
 use crate::lab::client::{Command, LabError};
 use crate::lab::protocol::Progress;
-use crate::lab::{self, Base, RunningLab};
+use crate::lab::{self, Base, Lab, RunningLab};
 use crate::scenario::{self, ScenarioReport, Verdict};
 
 /// The longest report that is read.
@@ -26,8 +26,30 @@ const TURN_MAX: Duration = Duration::from_secs(3600);
 /// How much of what the runner says is quoted if it fails.
 const SAID_MAX: usize = 2000;
 
+/// What somebody wants beside the reports.
+pub struct Extra<'a> {
+    /// Further arguments of the runner.
+    pub arguments: Vec<OsString>,
+    /// Called with a case's number and its lab when the scenario has ended and the lab is still there.
+    pub look: &'a dyn Fn(usize, &Lab),
+}
+
+impl Default for Extra<'_> {
+    fn default() -> Self {
+        Extra { arguments: Vec::new(), look: &|_, _| {} }
+    }
+}
+
 /// Runs all cases, at most so many at once; reports in the order of the cases.
-pub fn run(base: &Base, cases: &[Case<'_>], jobs: usize, keep: &Keep, interrupt: &Interrupt) -> Vec<ScenarioReport> {
+pub fn run(
+    base: &Base,
+    cases: &[Case<'_>],
+    jobs: usize,
+    keep: &Keep,
+    interrupt: &Interrupt,
+    extra: &Extra<'_>,
+) -> Vec<ScenarioReport> {
+    let arguments = extra.arguments.as_slice();
     let limits: Vec<Duration> = cases
         .iter()
         .map(|case| scenario::time_limit(case.plan, case.scenario, &scenario::Options::default()))
@@ -64,7 +86,7 @@ pub fn run(base: &Base, cases: &[Case<'_>], jobs: usize, keep: &Keep, interrupt:
         std::thread::scope(|scope| {
             let threads: Vec<_> = labs
                 .iter()
-                .map(|(n, lab)| (*n, scope.spawn(|| run_in(lab, &cases[*n], limits[*n], interrupt))))
+                .map(|(n, lab)| (*n, scope.spawn(|| run_in(lab, &cases[*n], limits[*n], interrupt, arguments))))
                 .collect();
             for (n, thread) in threads {
                 let trouble = || trouble(&cases[n], Verdict::Inconclusive, "the thread that ran it panicked".into());
@@ -74,6 +96,7 @@ pub fn run(base: &Base, cases: &[Case<'_>], jobs: usize, keep: &Keep, interrupt:
         for (n, running) in labs {
             if let Some(report) = reports[n].take() {
                 let mut report = status.done(report);
+                (extra.look)(n, running.lab());
                 keep.keep(running.lab(), &cases[n].place, &mut report);
                 reports[n] = Some(report);
             }
@@ -100,8 +123,14 @@ fn not_run(case: &Case<'_>, error: &LabError) -> ScenarioReport {
 }
 
 /// Runs a scenario in its lab.
-fn run_in(running: &RunningLab, case: &Case<'_>, limit: Duration, interrupt: &Interrupt) -> ScenarioReport {
-    match attempt(running, case, limit, interrupt) {
+fn run_in(
+    running: &RunningLab,
+    case: &Case<'_>,
+    limit: Duration,
+    interrupt: &Interrupt,
+    extra: &[OsString],
+) -> ScenarioReport {
+    match attempt(running, case, limit, interrupt, extra) {
         Ok(report) => report,
         Err(Trouble { verdict, text }) => trouble(case, verdict, text),
     }
@@ -130,6 +159,7 @@ fn attempt(
     case: &Case<'_>,
     limit: Duration,
     interrupt: &Interrupt,
+    extra: &[OsString],
 ) -> Result<ScenarioReport, Trouble> {
     let captures = keep::captures_inside();
     let argv: [OsString; 7] = [
@@ -144,7 +174,8 @@ fn attempt(
     let nothing = std::fs::File::open("/dev/null")?;
     let (report_read, report_write) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
     let (said_read, said_write) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
-    let command = Command { directory: "/".into(), ..Command::new(None, argv) };
+    let command =
+        Command { directory: "/".into(), ..Command::new(None, argv.into_iter().chain(extra.iter().cloned())) };
     let mut runner = running.lab().exec(command, [nothing.as_fd(), report_write.as_fd(), said_write.as_fd()])?;
     drop((report_write, said_write));
     let mut deadline = Instant::now() + TURN_MAX;

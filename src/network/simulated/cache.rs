@@ -84,9 +84,9 @@ pub struct Cache<P> {
     pub refused: u64,
 }
 
-impl<P: Copy> Cache<P> {
+impl<P> Default for Cache<P> {
     /// A kernel without a multicast routing daemon.
-    pub fn new() -> Cache<P> {
+    fn default() -> Cache<P> {
         Cache {
             is_open: false,
             tells_all: false,
@@ -97,15 +97,17 @@ impl<P: Copy> Cache<P> {
             refused: 0,
         }
     }
+}
 
+impl<P: Copy> Cache<P> {
     /// A daemon takes the routing socket.
     pub fn open(&mut self, tells_all: bool) {
-        *self = Cache { is_open: true, tells_all, ..Cache::new() };
+        *self = Cache { is_open: true, tells_all, ..Cache::default() };
     }
 
     /// The routing socket closes, and takes interfaces, entries and waiting packets with it.
     pub fn close(&mut self) {
-        *self = Cache::new();
+        *self = Cache::default();
     }
 
     /// Makes an interface a multicast interface; false if there are too many.
@@ -322,7 +324,7 @@ mod tests {
     }
 
     fn cache(tells_all: bool) -> Cache<u32> {
-        let mut cache = Cache::new();
+        let mut cache = Cache::default();
         cache.open(tells_all);
         assert!((0..3).all(|interface| cache.add_vif(interface)));
         cache

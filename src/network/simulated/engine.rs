@@ -346,7 +346,9 @@ impl<'p> Engine<'p> {
         let now = self.now;
         let toward = match (&mut self.bridges[id.0], frame) {
             (None, _) => Toward::All,
-            (Some(bridge), Frame::Data(data)) => bridge.data(self.streams[data.stream as usize].group_of(data.sequence)),
+            (Some(bridge), Frame::Data(data)) => {
+                bridge.data(self.streams[data.stream as usize].group_of(data.sequence))
+            }
             (Some(bridge), Frame::Control(control)) => match control.igmp() {
                 Some(message) => bridge.hear(now, from, message),
                 None => {

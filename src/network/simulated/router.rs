@@ -60,7 +60,7 @@ impl Default for Shell {
             lost: 0,
             wake: None,
             timer: None,
-            cache: Cache::new(),
+            cache: Cache::default(),
             outgoing: Vec::new(),
         }
     }
