@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{ControlSighting, Network, NetworkError};
+use crate::network::{ControlSighting, Network, NetworkError, Time};
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan};
 use crate::topology::steps::{Action, Expectation, Message, Scenario, Stream};
 
@@ -20,13 +20,14 @@ pub struct Picture {
     pub deliveries: BTreeMap<String, BTreeMap<String, BTreeSet<u8>>>,
     /// By router: its kernel's entries that lead anywhere.
     pub entries: BTreeMap<String, BTreeSet<Entry>>,
-    /// By wire: who asked last who its members are.
+    /// By interface of a router: what its daemon last said of who queries there.
     pub queriers: BTreeMap<String, String>,
     /// By interface of a router: the groups that it knows members of, with their filters and versions.
     pub members: BTreeMap<String, BTreeSet<String>>,
     /// By interface of a router: its PIM neighbours.
     pub neighbours: BTreeMap<String, BTreeSet<IpAddr>>,
-    /// By wire: the kinds of protocol messages that were on it.
+    /// By wire: the kinds of protocol messages about groups that are routed. What comes by the clock alone (general queries, hellos, state
+    /// refresh) is not among them: a lab's taps open a moment later than its routers start.
     pub messages: BTreeMap<String, BTreeSet<String>>,
     /// Messages that came before what the protocol has them follow.
     pub disorder: Vec<String>,
@@ -46,11 +47,16 @@ pub struct Entry {
 }
 
 impl Picture {
-    /// Looks at a network whose scenario has ended, after it had time to settle.
+    /// Looks at a network whose scenario began at a time and has ended, after it had time to settle.
     ///
     /// # Errors
     /// [`NetworkError`] if the network is gone. A router whose daemon does not answer has neither members nor neighbours.
-    pub fn of<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N) -> Result<Picture, NetworkError> {
+    pub fn of<N: Network>(
+        plan: &Plan,
+        scenario: &Scenario,
+        began: Time,
+        network: &mut N,
+    ) -> Result<Picture, NetworkError> {
         let until = network.now() + SETTLE;
         network.run_until(until, &mut |_| Ok(false))?;
         let mut picture = Picture::default();
@@ -69,14 +75,24 @@ impl Picture {
         }
         for wire in plan.wire_ids() {
             let name = plan.wire(wire).name.clone();
-            let control = network.control(wire);
-            let asked = control.iter().rfind(|seen| seen.message == Message::IgmpGeneralQuery);
-            picture.queriers.extend(asked.map(|seen| (name.clone(), plan.node(seen.at.node).name.clone())));
+            let mut control = network.control(wire);
+            control.retain(|seen| seen.time >= began && is_about_routed(seen));
             let kinds: BTreeSet<String> = control.iter().map(|seen| seen.message.name().to_owned()).collect();
             if !kinds.is_empty() {
                 picture.messages.insert(name.clone(), kinds);
             }
             picture.disorder.extend(disorder(plan, &control).map(|what| format!("{name}: {what}")));
+        }
+        for happening in network.happenings() {
+            let Some(id) = happening.node else { continue };
+            for (interface, of) in plan.node(id).interfaces.iter().enumerate() {
+                let name = &of.name;
+                let others = [format!("{name} has another querier"), format!("is not the querier of {name}")];
+                let own = format!("became the querier of {name}");
+                if happening.what == own || others.iter().any(|other| happening.what.starts_with(other)) {
+                    picture.queriers.insert(plan.name_of(Attachment { node: id, interface }), happening.what.clone());
+                }
+            }
         }
         Ok(picture)
     }
@@ -122,6 +138,17 @@ fn streams(scenario: &Scenario) -> BTreeSet<String> {
         }
     }
     names
+}
+
+/// Whether a message is about a group that routers forward, and comes for another reason than that its time has come.
+fn is_about_routed(seen: &ControlSighting) -> bool {
+    let is_routed = |group: &IpAddr| !is_link_local(*group);
+    seen.message != Message::PimStateRefresh && seen.groups.iter().any(is_routed)
+}
+
+/// RFC 5771 §4: such groups stay on their link.
+fn is_link_local(group: IpAddr) -> bool {
+    matches!(group, IpAddr::V4(group) if group.octets()[..3] == [224, 0, 0])
 }
 
 /// Messages that came before what they must follow: an acknowledgement its graft, a question about a group the report of a member, a leave

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::test::{judged, select, write};
 use super::{Failure, Outcome, Result};
 use crate::agree::Picture;
-use crate::network::NetworkError;
 use crate::network::simulated::{self, SimulatedNetwork};
+use crate::network::{Network as _, NetworkError};
 use crate::report::{self, Report, Style};
 use crate::scenario::{self, ScenarioReport, Verdict};
 use crate::topology;
@@ -169,8 +169,9 @@ pub(super) fn ran(
     options: &scenario::Options,
 ) -> (ScenarioReport, std::result::Result<Picture, NetworkError>) {
     let mut network = SimulatedNetwork::new(case.plan);
+    let began = network.now();
     let report = scenario::run(case.plan, case.scenario, &mut network, options);
-    let picture = Picture::of(case.plan, case.scenario, &mut network);
+    let picture = Picture::of(case.plan, case.scenario, began, &mut network);
     (report, picture)
 }
 

@@ -7,6 +7,7 @@ use crate::agree::Picture;
 use crate::commands::{Failure, Outcome, Result};
 use crate::lab;
 use crate::lab::turn::{Purpose, Turn};
+use crate::network::Network as _;
 use crate::network::kernel::runtime::{KernelNetwork, Places};
 use crate::scenario;
 use crate::topology::plan::Plan;
@@ -45,9 +46,10 @@ pub fn run(plan: &Plan, args: Args) -> Result {
     .map_err(|error| Failure::machine(format!("the runner cannot wait for its turn: {error}")))?;
     // Whoever limits its time counts from here.
     eprintln!("{BEGINS}");
+    let began = network.now();
     let report = scenario::run(plan, scenario, &mut network, &scenario::Options::default());
     if let Some(path) = args.picture {
-        let picture = Picture::of(plan, scenario, &mut network);
+        let picture = Picture::of(plan, scenario, began, &mut network);
         let picture = picture.map_err(|error| Failure::machine(format!("the network cannot be looked at: {error}")))?;
         let written =
             serde_json::to_vec(&picture).map_err(io::Error::from).and_then(|text| std::fs::write(&path, text));

@@ -30,7 +30,7 @@ const INBOX_MAX: usize = 256;
 const ROUTER_GROUPS: [Ipv4Addr; 2] = [igmp::ALL_ROUTERS, igmp::ALL_V3_ROUTERS];
 
 /// A router's kernel and daemon.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Shell {
     /// The daemon's machine, while it runs.
     machine: Option<Router>,
@@ -47,23 +47,6 @@ pub(super) struct Shell {
     pub cache: Cache<Data>,
     /// Room for the interfaces that a packet leaves by.
     pub outgoing: Vec<usize>,
-}
-
-impl Default for Shell {
-    fn default() -> Shell {
-        Shell {
-            machine: None,
-            is_started: false,
-            is_ready: false,
-            is_paused: false,
-            inbox: VecDeque::new(),
-            lost: 0,
-            wake: None,
-            timer: None,
-            cache: Cache::default(),
-            outgoing: Vec::new(),
-        }
-    }
 }
 
 impl Shell {
