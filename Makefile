@@ -1,6 +1,7 @@
 # run    build in release mode and run the first topology
 # test   every test there is, as root (if you are root) and as an ordinary user
 # lint   formatting, clippy, documentation
+# agree  every shipped topology on the kernel and in the simulator, compared
 # bench  the figures of docs/benchmarks.md
 # fuzz   every fuzz target for FUZZ_SECONDS each
 
@@ -11,7 +12,7 @@ FUZZ_SECONDS ?= 30
 AS_USER = setpriv --reuid=65534 --regid=65534 --clear-groups env -u XDG_RUNTIME_DIR HOME=/tmp
 TARGET_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
 
-.PHONY: run build test test-here test-user lint bench fuzz
+.PHONY: run build test test-here test-user lint agree bench fuzz
 
 run: build
 	target/release/testbed test topologies/first-light.yaml
@@ -39,6 +40,9 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features sabotage -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+agree: build
+	target/release/testbed agree topologies/*.yaml
 
 bench: build
 	$(CARGO) build --release --example floor --example blast

@@ -1,4 +1,4 @@
-//! How two pictures of one scenario differ.
+//! How a run on the kernel differs from runs in the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -13,57 +13,104 @@ pub struct Difference {
     pub what: String,
     /// What it is on the kernel.
     pub kernel: String,
-    /// What it is in the simulator.
+    /// What it is in the simulator: each result that was not the kernel's.
     pub simulated: String,
 }
 
-/// All differences between a scenario's run on the kernel and in the simulator. What the kernel's run could not judge is left out.
-pub fn differences(kernel: (&ScenarioReport, &Picture), simulated: (&ScenarioReport, &Picture)) -> Vec<Difference> {
+/// A run and what its network looked like afterwards.
+pub type Run = (ScenarioReport, Picture);
+
+/// All differences between a scenario's run on the kernel and its runs in the simulator, of which each had another seed.
+///
+/// Where the protocol leaves it to chance what happens, the kernel must be as one of the simulator's runs; messages that were in all of those
+/// must have been on the kernel's wires, and no others than were in any. Verdicts must be the same in all runs; those that the kernel's run
+/// could not reach are left out.
+pub fn differences(kernel: &Run, simulated: &[Run]) -> Vec<Difference> {
     let mut found = Vec::new();
-    let mut verdict = |what: String, kernel: Verdict, simulated: Verdict| {
-        if kernel != simulated && kernel != Verdict::Inconclusive {
-            let (kernel, simulated) = (kernel.word().to_owned(), simulated.word().to_owned());
-            found.push(Difference { what, kernel, simulated });
-        }
-    };
-    for (one, other) in kernel.0.steps.iter().zip(&simulated.0.steps) {
-        verdict(format!("line {}: {}", one.line, one.text), one.verdict, other.verdict);
-    }
-    for (one, other) in kernel.0.invariants.iter().zip(&simulated.0.invariants) {
-        verdict(format!("always: {:?}", one.invariant), one.verdict, other.verdict);
-    }
-    let (kernel, simulated) = (kernel.1, simulated.1);
-    let none = BTreeMap::new();
-    let streams: BTreeSet<&String> = kernel.deliveries.keys().chain(simulated.deliveries.keys()).collect();
+    verdicts(&kernel.0, &simulated.iter().map(|run| &run.0).collect::<Vec<_>>(), &mut found);
+    let kernel = &kernel.1;
+    let pictures: Vec<&Picture> = simulated.iter().map(|run| &run.1).collect();
+    let mut streams: BTreeSet<&String> = kernel.deliveries.keys().collect();
+    streams.extend(pictures.iter().flat_map(|picture| picture.deliveries.keys()));
     for stream in streams {
-        let of = |picture: &Picture| picture.deliveries.get(stream).cloned().unwrap_or_else(|| none.clone());
-        maps(&format!("TTLs of {stream} at"), &of(kernel), &of(simulated), &mut found);
+        any(&format!("TTLs of {stream} at"), kernel, &pictures, |picture| picture.deliveries.get(stream), &mut found);
     }
-    maps("entries of", &kernel.entries, &simulated.entries, &mut found);
-    maps("querier of", &kernel.queriers, &simulated.queriers, &mut found);
-    maps("members at", &kernel.members, &simulated.members, &mut found);
-    maps("neighbours at", &kernel.neighbours, &simulated.neighbours, &mut found);
-    maps("kinds of messages on", &kernel.messages, &simulated.messages, &mut found);
-    if kernel.disorder != simulated.disorder {
-        let lines = |picture: &Picture| picture.disorder.join("; ");
-        let what = "messages out of order".to_owned();
-        found.push(Difference { what, kernel: lines(kernel), simulated: lines(simulated) });
+    any("entries of", kernel, &pictures, |picture| Some(&picture.entries), &mut found);
+    any("querier at", kernel, &pictures, |picture| Some(&picture.queriers), &mut found);
+    any("members at", kernel, &pictures, |picture| Some(&picture.members), &mut found);
+    any("neighbours at", kernel, &pictures, |picture| Some(&picture.neighbours), &mut found);
+    messages(kernel, &pictures, &mut found);
+    for (whose, picture) in [("kernel", kernel)].into_iter().chain(pictures.iter().map(|p| ("simulator", *p))) {
+        found.extend(picture.disorder.iter().map(|what| Difference {
+            what: what.clone(),
+            kernel: if whose == "kernel" { "out of order".to_owned() } else { String::new() },
+            simulated: if whose == "kernel" { String::new() } else { "out of order".to_owned() },
+        }));
     }
     found
 }
 
-fn maps<T: Debug + PartialEq>(
+fn verdicts(kernel: &ScenarioReport, simulated: &[&ScenarioReport], found: &mut Vec<Difference>) {
+    let of_steps = |report: &ScenarioReport| -> Vec<(String, Verdict)> {
+        let steps = report.steps.iter().map(|step| (format!("line {}: {}", step.line, step.text), step.verdict));
+        let always = report.invariants.iter().map(|one| (format!("always: {:?}", one.invariant), one.verdict));
+        steps.chain(always).collect()
+    };
+    let simulated: Vec<Vec<(String, Verdict)>> = simulated.iter().map(|report| of_steps(report)).collect();
+    for (number, (what, verdict)) in of_steps(kernel).into_iter().enumerate() {
+        let others: Vec<Verdict> =
+            simulated.iter().filter_map(|run| Some(run.get(number)?.1)).filter(|other| *other != verdict).collect();
+        if let Some(first) = others.first().filter(|_| verdict != Verdict::Inconclusive) {
+            found.push(Difference {
+                what,
+                kernel: verdict.word().to_owned(),
+                simulated: format!("{} in {} of {} runs", first.word(), others.len(), simulated.len()),
+            });
+        }
+    }
+}
+
+/// What must be as in one of the simulator's runs, key by key.
+fn any<T: Debug + PartialEq>(
     what: &str,
-    kernel: &BTreeMap<String, T>,
-    simulated: &BTreeMap<String, T>,
+    kernel: &Picture,
+    simulated: &[&Picture],
+    part: impl Fn(&Picture) -> Option<&BTreeMap<String, T>>,
     found: &mut Vec<Difference>,
 ) {
-    let keys: BTreeSet<&String> = kernel.keys().chain(simulated.keys()).collect();
+    let all = || [kernel].into_iter().chain(simulated.iter().copied());
+    let keys: BTreeSet<&String> = all().filter_map(&part).flat_map(BTreeMap::keys).collect();
     for key in keys {
-        let (one, other) = (kernel.get(key), simulated.get(key));
-        if one != other {
-            let text = |value: Option<&T>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:?}"));
-            found.push(Difference { what: format!("{what} {key}"), kernel: text(one), simulated: text(other) });
+        let value = |picture| part(picture).and_then(|map: &BTreeMap<String, T>| map.get(key));
+        let own = value(kernel);
+        if simulated.iter().any(|picture| value(picture) == own) {
+            continue;
+        }
+        let text = |value: Option<&T>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:?}"));
+        let others: BTreeSet<String> = simulated.iter().map(|picture| text(value(picture))).collect();
+        let simulated = others.into_iter().collect::<Vec<_>>().join(" or ");
+        found.push(Difference { what: format!("{what} {key}"), kernel: text(own), simulated });
+    }
+}
+
+fn messages(kernel: &Picture, simulated: &[&Picture], found: &mut Vec<Difference>) {
+    let none = BTreeSet::new();
+    let of = |picture: &Picture, wire: &str| picture.messages.get(wire).unwrap_or(&none).clone();
+    let all = || [kernel].into_iter().chain(simulated.iter().copied());
+    let wires: BTreeSet<&String> = all().flat_map(|picture| picture.messages.keys()).collect();
+    for wire in wires {
+        let runs: Vec<BTreeSet<String>> = simulated.iter().map(|picture| of(picture, wire)).collect();
+        let ever: BTreeSet<String> = runs.iter().flatten().cloned().collect();
+        let always: BTreeSet<String> =
+            ever.iter().filter(|kind| runs.iter().all(|run| run.contains(*kind))).cloned().collect();
+        let own = of(kernel, wire);
+        for kind in own.difference(&ever) {
+            let what = format!("{kind} on {wire}");
+            found.push(Difference { what, kernel: "seen".into(), simulated: "in no run".into() });
+        }
+        for kind in always.difference(&own) {
+            let what = format!("{kind} on {wire}");
+            found.push(Difference { what, kernel: "not seen".into(), simulated: "in every run".into() });
         }
     }
 }
@@ -72,23 +119,58 @@ fn maps<T: Debug + PartialEq>(
 mod tests {
     use super::*;
 
-    fn report() -> ScenarioReport {
-        ScenarioReport::of_trouble("lab", "file", "it", Verdict::Passed, String::new())
+    fn run(picture: Picture) -> Run {
+        (ScenarioReport::of_trouble("lab", "file", "it", Verdict::Passed, String::new()), picture)
+    }
+
+    fn picture(querier: &str, kinds: &[&str]) -> Picture {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        let received = BTreeMap::from([("h1".to_owned(), BTreeSet::from([14]))]);
+        Picture {
+            deliveries: [("news".to_owned(), received)].into(),
+            queriers: [("r1.eth0".to_owned(), querier.to_owned())].into(),
+            messages: [("campus".to_owned(), kinds)].into(),
+            ..Picture::default()
+        }
+    }
+
+    fn said(kernel: Picture, simulated: &[Picture]) -> Vec<String> {
+        let simulated: Vec<Run> = simulated.iter().cloned().map(run).collect();
+        differences(&run(kernel), &simulated).into_iter().map(|difference| difference.what).collect()
     }
 
     #[test]
-    fn equal_pictures_agree_and_each_difference_is_named() {
-        let mut one = Picture::default();
-        one.deliveries.insert("news".into(), [("h1".to_owned(), BTreeSet::from([14]))].into());
-        one.queriers.insert("campus".into(), "r1".into());
-        assert_eq!(differences((&report(), &one), (&report(), &one.clone())), []);
-        let mut other = one.clone();
-        other.deliveries.insert("news".into(), BTreeMap::new());
-        other.queriers.insert("campus".into(), "r2".into());
-        other.disorder.push("campus: a graft-ack".into());
-        let found = differences((&report(), &one), (&report(), &other));
-        let said: Vec<&str> = found.iter().map(|difference| difference.what.as_str()).collect();
-        assert_eq!(said, ["TTLs of news at h1", "querier of campus", "messages out of order"]);
-        assert_eq!((found[0].kernel.as_str(), found[0].simulated.as_str()), ("{14}", "none"));
+    fn the_kernel_may_be_as_any_run_and_messages_lie_between_all_and_any() {
+        let runs = [picture("a", &["graft"]), picture("b", &["graft", "prune"])];
+        assert_eq!(said(picture("a", &["graft"]), &runs), Vec::<String>::new());
+        assert_eq!(said(picture("b", &["graft", "prune"]), &runs), Vec::<String>::new());
+        assert_eq!(
+            said(picture("c", &["assert"]), &runs),
+            ["querier at r1.eth0", "assert on campus", "graft on campus"]
+        );
+    }
+
+    #[test]
+    fn a_delivery_and_an_order_that_differ_are_named() {
+        let runs = [picture("a", &[])];
+        let mut kernel = picture("a", &[]);
+        kernel.deliveries.clear();
+        kernel.disorder.push("campus: a graft-ack follows nothing".into());
+        assert_eq!(said(kernel, &runs), ["TTLs of news at h1", "campus: a graft-ack follows nothing"]);
+    }
+
+    #[test]
+    fn a_verdict_must_be_the_same_in_every_run() {
+        let mut kernel = run(picture("a", &[]));
+        let invariant = crate::topology::steps::Invariant::WellFormed;
+        let report =
+            |verdict| crate::scenario::InvariantReport { invariant, verdict, examined: 1, findings: Vec::new() };
+        kernel.0.invariants.push(report(Verdict::Passed));
+        let mut runs = vec![kernel.clone(), kernel.clone()];
+        assert_eq!(differences(&kernel, &runs), []);
+        runs[1].0.invariants[0].verdict = Verdict::Failed;
+        assert_eq!(differences(&kernel, &runs)[0].simulated, "failed in 1 of 2 runs");
+        kernel.0.invariants[0].verdict = Verdict::Inconclusive;
+        assert_eq!(differences(&kernel, &runs), []);
     }
 }

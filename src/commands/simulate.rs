@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use super::test::{judged, select, write};
 use super::{Failure, Outcome, Result};
-use crate::agree::Picture;
 use crate::network::simulated::{self, SimulatedNetwork};
-use crate::network::{Network as _, NetworkError};
 use crate::report::{self, Report, Style};
 use crate::scenario::{self, ScenarioReport, Verdict};
 use crate::topology;
@@ -117,7 +115,7 @@ pub fn run(args: Args) -> Result {
 }
 
 /// How scenarios are run in virtual time: no machine is slow, and no packet on its way for long.
-pub(super) fn options() -> scenario::Options {
+fn options() -> scenario::Options {
     scenario::Options { slack: SLACK, late: Duration::ZERO, drain: DRAIN, ..scenario::Options::default() }
 }
 
@@ -161,18 +159,6 @@ fn simulate_one(case: &select::Case<'_>) -> ScenarioReport {
     }
     let mut network = SimulatedNetwork::new(case.plan);
     scenario::run(case.plan, case.scenario, &mut network, &options())
-}
-
-/// Runs a case whatever it asks for, and looks at the network afterwards.
-pub(super) fn ran(
-    case: &select::Case<'_>,
-    options: &scenario::Options,
-) -> (ScenarioReport, std::result::Result<Picture, NetworkError>) {
-    let mut network = SimulatedNetwork::new(case.plan);
-    let began = network.now();
-    let report = scenario::run(case.plan, case.scenario, &mut network, options);
-    let picture = Picture::of(case.plan, case.scenario, began, &mut network);
-    (report, picture)
 }
 
 fn trouble(case: &select::Case<'_>, verdict: Verdict, text: String) -> ScenarioReport {

@@ -38,6 +38,8 @@ const NAME: &str = "the simulator";
 const LEAD: Duration = Duration::from_millis(150);
 /// The longest that a daemon may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
+/// From the call that starts a stream to its first packet, at most: threads and sockets are made meanwhile.
+const START_CALL: Duration = Duration::from_millis(10);
 /// What a call takes that sends a packet: by its end, the kernel has brought the packet as far as it comes without anybody's help.
 const SEND_CALL: Duration = Duration::from_micros(250);
 /// Least time between two looks at what is waited for.
@@ -256,8 +258,9 @@ impl Network for SimulatedNetwork<'_> {
             self.engine.tell(node, router_core::router::Input::RouteAdded(route));
         }
         let number = self.engine.streams.len();
-        self.engine.streams.push(Running::new(self.engine.plan, now, stream, source));
-        self.engine.queue.push(now, Event::Tick(number));
+        let first = now + self.engine.random.up_to(START_CALL);
+        self.engine.streams.push(Running::new(self.engine.plan, first, stream, source));
+        self.engine.queue.push(first, Event::Tick(number));
         Ok(())
     }
 

@@ -63,8 +63,8 @@ struct Compact {
 }
 
 impl Stream {
-    /// A stream that starts now.
-    pub fn new(plan: &Plan, now: Time, spec: &steps::Stream, source: IpAddr) -> Stream {
+    /// A stream whose first packets are due at a time.
+    pub fn new(plan: &Plan, start: Time, spec: &steps::Stream, source: IpAddr) -> Stream {
         let at = Attachment { node: spec.from, interface: spec.interface };
         let mtu = plan.wire(plan.interface(at).wire).mtu as usize;
         let octets = spec.size + HEADERS;
@@ -83,7 +83,7 @@ impl Stream {
             sent: Vec::new(),
             is_over: false,
             overflowed: false,
-            start: now,
+            start,
             ticks: 0,
             left: spec.count.unwrap_or(u64::MAX),
             arrivals: BTreeMap::new(),
