@@ -92,26 +92,24 @@ impl Convergence {
         }
         let longest = |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).max().unwrap_or_default();
         let shortest = |of: &dyn Fn(&Variables) -> Duration| ends.iter().map(|(_, v)| of(v)).min().unwrap_or_default();
-        let on_wire = |wire: WireId| ends.iter().filter(move |(at, _)| plan.interface(*at).wire == wire);
+        let mut by_wire: Vec<Vec<&Variables>> = vec![Vec::new(); plan.wires.len()];
+        for (at, variables) in &ends {
+            by_wire[plan.interface(*at).wire.0].push(variables);
+        }
+        let on_wire = |wire: WireId| by_wire[wire.0].iter();
         let prunes = plan
             .wire_ids()
             .filter(|wire| on_wire(*wire).count() > 2)
             .map(|wire| {
                 let of =
-                    |of: &dyn Fn(&Variables) -> Duration| on_wire(wire).map(|(_, v)| of(v)).max().unwrap_or_default();
+                    |of: &dyn Fn(&Variables) -> Duration| on_wire(wire).map(|v| of(v)).max().unwrap_or_default();
                 of(&|v| v.override_interval) + of(&|v| v.propagation_delay)
             })
             .sum();
-        let contested = routers
-            .iter()
-            .map(|node| {
-                let shared = |(at, _): &&(Attachment, Variables)| {
-                    at.node == *node && on_wire(plan.interface(*at).wire).count() > 1
-                };
-                ends.iter().filter(shared).count()
-            })
-            .max()
-            .unwrap_or_default();
+        let shared = |(at, _): &&(Attachment, Variables)| by_wire[plan.interface(*at).wire.0].len() > 1;
+        // The ends of a router follow one another.
+        let of_router = ends.chunk_by(|(one, _), (next, _)| one.node == next.node);
+        let contested = of_router.map(|ends| ends.iter().filter(shared).count()).max().unwrap_or_default();
         // One of them is the way to the source.
         let contested = u32::try_from(contested).unwrap_or(u32::MAX).saturating_sub(1);
         let hold = shortest(&|v| v.prune_hold_time);

@@ -4,7 +4,8 @@
 //! response codes are tenths of a second, RFC 9776 §4.1.1; query intervals whole seconds, §4.1.7). What a formula gives is for a
 //! machine without a load, so 'by then' has [`SLACK`] on top, and 'never before' has nothing.
 
-use std::collections::BTreeSet;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -80,18 +81,29 @@ pub(super) fn round_up(span: Duration, unit: Duration) -> Duration {
 }
 
 /// Deadlines in a world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Deadlines<'a> {
     plan: &'a Plan,
     world: &'a World,
     slack: Duration,
     pace: Duration,
+    /// Computed when first asked for: networks may be large.
+    convergence: OnceCell<Convergence>,
+    /// By group: the longest that any wire may go on carrying it.
+    anywhere: RefCell<BTreeMap<Option<IpAddr>, Duration>>,
 }
 
 impl<'a> Deadlines<'a> {
     /// Deadlines with [`SLACK`].
     pub fn new(plan: &'a Plan, world: &'a World) -> Deadlines<'a> {
-        Deadlines { plan, world, slack: SLACK, pace: Duration::ZERO }
+        Deadlines {
+            plan,
+            world,
+            slack: SLACK,
+            pace: Duration::ZERO,
+            convergence: OnceCell::new(),
+            anywhere: RefCell::default(),
+        }
     }
 
     /// The same for a stream with a packet every `pace`: what only packets tell a router takes their time.
@@ -120,7 +132,7 @@ impl<'a> Deadlines<'a> {
             wires
         };
         let longest = |of: &dyn Fn(WireId) -> Duration| wires.iter().map(|wire| of(*wire)).max().unwrap_or_default();
-        let convergence = || Convergence::of(self.plan);
+        let convergence = || self.convergence();
         let span = match formula {
             Formula::LeaveLatency => longest(&|wire| self.leave(wire, group)),
             Formula::NeighbourLatency => convergence().hello,
@@ -145,8 +157,17 @@ impl<'a> Deadlines<'a> {
         if !self.plan.wire(wire).ends.iter().any(|end| self.plan.pim_at(*end).is_some()) {
             return own;
         }
-        let anywhere = self.plan.wire_ids().map(|wire| self.leave_guarded(wire, group, &mut BTreeSet::new())).max();
-        own.max(anywhere.unwrap_or_default()) + Convergence::of(self.plan).prunes
+        let known = self.anywhere.borrow().get(&group).copied();
+        let anywhere = known.unwrap_or_else(|| {
+            let wires = self.plan.wire_ids();
+            let longest = wires.map(|wire| self.leave_guarded(wire, group, &mut BTreeSet::new())).max();
+            *self.anywhere.borrow_mut().entry(group).or_insert(longest.unwrap_or_default())
+        });
+        own.max(anywhere) + self.convergence().prunes
+    }
+
+    fn convergence(&self) -> &Convergence {
+        self.convergence.get_or_init(|| Convergence::of(self.plan))
     }
 
     fn leave_guarded(&self, wire: WireId, group: Option<IpAddr>, asked: &mut BTreeSet<WireId>) -> Duration {
