@@ -101,8 +101,7 @@ impl Convergence {
             .wire_ids()
             .filter(|wire| on_wire(*wire).count() > 2)
             .map(|wire| {
-                let of =
-                    |of: &dyn Fn(&Variables) -> Duration| on_wire(wire).map(|v| of(v)).max().unwrap_or_default();
+                let of = |of: &dyn Fn(&Variables) -> Duration| on_wire(wire).map(|v| of(v)).max().unwrap_or_default();
                 of(&|v| v.override_interval) + of(&|v| v.propagation_delay)
             })
             .sum();

@@ -17,7 +17,7 @@ use super::observe::{Control, Observed};
 use super::queue::Queue;
 use super::router::Shell;
 use super::streams::{Data, Stream};
-use super::unicast::Unicast;
+use super::unicast::{Moved, Unicast};
 use super::wire::Egress;
 use crate::network::Time;
 use crate::network::faults::Cuts;
@@ -58,6 +58,8 @@ pub(super) enum Event {
     News(Attachment),
     /// The route agent brings routes in line.
     Agent,
+    /// A node's routes are in line.
+    Moved(NodeId, Arc<Moved>),
     /// Silent cuts may have become known.
     Cuts,
     /// A stream's next packets are due.
@@ -189,6 +191,7 @@ impl<'p> Engine<'p> {
             Event::Bridge(at, frame) => self.bridge(at, &frame),
             Event::News(at) => self.news(at),
             Event::Agent => self.agent_turn(),
+            Event::Moved(node, moved) => self.routes_moved(node, &moved),
             Event::Cuts => self.tell_cuts(),
             Event::Tick(stream) => self.tick(stream),
         }
@@ -218,6 +221,7 @@ impl<'p> Engine<'p> {
             Event::Bridge(end, frame) => (7, at(end), of(frame)),
             Event::News(end) => (8, at(end), 0),
             Event::Agent => (9, 0, 0),
+            Event::Moved(node, _) => (12, node.0 as u64, 0),
             Event::Cuts => (10, 0, 0),
             Event::Tick(stream) => (11, *stream as u64, 0),
         };

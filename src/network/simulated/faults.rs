@@ -1,10 +1,12 @@
 //! Cuts and losses, and how nodes come to know of what has happened to their interfaces.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use router_core::router::Input;
 
 use super::engine::{Engine, Event, Losing, between};
+use super::unicast::Moved;
 use crate::network::faults::{self, Change};
 use crate::network::{HappeningKind, Time};
 use crate::routes::agent;
@@ -15,6 +17,8 @@ use crate::topology::steps::{Cut, CutKind, MessageLoss};
 const OWN_NEWS: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(80));
 /// From a change beyond the wire: the kernel looks after carriers apart from what changes them.
 const CARRIER_NEWS: (Duration, Duration) = (Duration::from_micros(250), Duration::from_micros(500));
+/// What the route agent takes to change a node's routes.
+const AGENT_NODE: (Duration, Duration) = (Duration::from_micros(30), Duration::from_micros(250));
 /// From its news to the route agent's changes.
 const AGENT: (Duration, Duration) = (Duration::from_micros(200), Duration::from_micros(600));
 
@@ -167,13 +171,21 @@ impl Engine<'_> {
         self.agent_awaits = false;
         let known: Vec<Vec<bool>> =
             self.nodes.iter().map(|node| node.ports.iter().map(|port| port.known.0).collect()).collect();
+        // One node after the other.
+        let mut time = self.now;
         for (node, moved) in self.unicast.turn(self.plan, |at| known[at.node.0][at.interface]) {
-            let count = moved.added.len().max(moved.removed.len());
-            self.say(Some(node), HappeningKind::Routes, format!("{count} unicast routes moved"));
-            // Of a route that moves, the new one first.
-            moved.added.into_iter().for_each(|route| self.tell(node, Input::RouteAdded(route)));
-            moved.removed.into_iter().for_each(|route| self.tell(node, Input::RouteRemoved(route)));
+            time += between(&mut self.random, AGENT_NODE);
+            self.queue.push(time, Event::Moved(node, Arc::new(moved)));
         }
+    }
+
+    /// A node's kernel has taken the agent's changes.
+    pub(super) fn routes_moved(&mut self, node: NodeId, moved: &Moved) {
+        let count = moved.added.len().max(moved.removed.len());
+        self.say(Some(node), HappeningKind::Routes, format!("{count} unicast routes moved"));
+        // Of a route that moves, the new one first.
+        moved.added.iter().for_each(|route| self.tell(node, Input::RouteAdded(route.clone())));
+        moved.removed.iter().for_each(|route| self.tell(node, Input::RouteRemoved(route.clone())));
     }
 
     /// The moment when the next silent cut becomes known.

@@ -39,7 +39,9 @@ const LEAD: Duration = Duration::from_millis(150);
 /// The longest that a daemon may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// From the call that starts a stream to its first packet, at most: threads and sockets are made meanwhile.
-const START_CALL: Duration = Duration::from_millis(10);
+const START_CALL: Duration = Duration::from_micros(400);
+/// What a host takes for its first join of a group, as measured: sockets are made in its namespace.
+const JOIN_CALL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(6));
 /// What a call takes that sends a packet: by its end, the kernel has brought the packet as far as it comes without anybody's help.
 const SEND_CALL: Duration = Duration::from_micros(250);
 /// Least time between two looks at what is waited for.
@@ -136,6 +138,15 @@ impl<'p> SimulatedNetwork<'p> {
         Ok(found)
     }
 
+    fn is_member(&self, host: NodeId, group: IpAddr) -> bool {
+        let node = &self.engine.nodes[host.0];
+        match (group, &node.role) {
+            (IpAddr::V4(group), _) => node.ports.iter().any(|port| port.igmp.groups().contains(&group)),
+            (group, Role::Host(joined)) => joined.keys().any(|(_, of)| *of == group),
+            (_, Role::Router(_)) => false,
+        }
+    }
+
     fn set_filter(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) -> Result<Time, NetworkError> {
         let now = self.now();
         for at in self.interfaces_for(host, group)? {
@@ -225,17 +236,16 @@ impl Network for SimulatedNetwork<'_> {
         if sources.iter().any(|source| source.is_ipv6() != group.is_ipv6()) {
             return Err(failed(what(), "its sources are of another address family"));
         }
+        self.interfaces_for(host, group)?;
+        if !self.is_member(host, group) {
+            let until = self.now() + engine::between(&mut self.engine.nodes[host.0].random, JOIN_CALL);
+            self.pass(until);
+        }
         self.set_filter(host, group, filter)
     }
 
     fn leave(&mut self, host: NodeId, group: IpAddr) -> Result<Time, NetworkError> {
-        let node = &self.engine.nodes[host.0];
-        let is_member = match (group, &node.role) {
-            (IpAddr::V4(group), _) => node.ports.iter().any(|port| port.igmp.groups().contains(&group)),
-            (group, Role::Host(joined)) => joined.keys().any(|(_, of)| *of == group),
-            (_, Role::Router(_)) => false,
-        };
-        if !is_member {
+        if !self.is_member(host, group) {
             let what = format!("leave {group} at {}", self.plan().node(host).name);
             return Err(failed(what, "it is no member"));
         }
