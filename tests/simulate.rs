@@ -30,12 +30,15 @@ fn shipped_scenarios_hold_in_virtual_time() {
 #[test]
 fn equal_seeds_give_equal_reports_however_many_run_at_once() {
     let scratch = Scratch::new();
+    // The large ones take a debug build seconds, and show nothing further.
+    let mut files = shipped();
+    files.retain(|file| !file.contains("grid") && !file.contains("many"));
     let run = |seed: &str, jobs: &str| {
         let mut arguments: Vec<String> =
             ["simulate", "--json", "--substitute", "router-core", "--seed", seed, "--jobs", jobs]
                 .map(String::from)
                 .into();
-        arguments.extend(shipped());
+        arguments.extend(files.clone());
         scratch.run(arguments, LIMIT).expect_code(0).stdout
     };
     let first = run("7", "1");
