@@ -179,14 +179,21 @@ fn wires_may_duplicate_and_damage() {
     let at = Attachment { node: src, interface: 0 };
     network.impair(at, wire::Impairment { duplication: 1.0, ..wire::Impairment::default() });
     network.start(&stream(src, 200)).unwrap();
-    pass(&mut network, 995);
-    assert_eq!(received(&network, h1), 200);
-    assert_eq!(network.group_counts(link).iter().map(|count| count.stamped).collect::<Vec<_>>(), [100, 200]);
+    pass(&mut network, 1_000);
+    let sent = network.sent("s").len();
+    assert!(sent > 95 && received(&network, h1) == 2 * sent);
+    assert_eq!(
+        network.group_counts(link).iter().map(|count| count.stamped).collect::<Vec<_>>(),
+        [sent as u64, 2 * sent as u64]
+    );
 
     network.impair(at, wire::Impairment { corruption: 1.0, ..wire::Impairment::default() });
     pass(&mut network, 1_000);
-    assert_eq!(received(&network, h1), 200, "its checksum is wrong");
-    assert!(network.group_counts(lan)[0].stamped > 280, "but for its header, a router looks at no checksum");
+    assert_eq!(received(&network, h1), 2 * sent, "its checksum is wrong");
+    assert!(
+        network.group_counts(lan)[0].stamped as usize > 2 * sent + 80,
+        "but for its header, a router looks at no checksum"
+    );
 
     let out = Attachment { node: h1, interface: 0 };
     network.impair(out, wire::Impairment { corruption: 1.0, ..wire::Impairment::default() });
@@ -232,7 +239,7 @@ fn ipv6_stays_on_its_link() {
     }
     network.start(&Stream { group, ..stream(h1, 200) }).unwrap();
     pass(&mut network, 500);
-    assert_eq!((received(&network, h2), received(&network, src)), (50, 0));
+    assert!(received(&network, h2) > 45 && received(&network, src) == 0);
     assert_eq!(network.entries(router).unwrap(), []);
     network.leave(h2, group).unwrap();
     assert!(network.leave(h2, group).is_err());
