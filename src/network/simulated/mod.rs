@@ -38,10 +38,9 @@ const NAME: &str = "the simulator";
 const LEAD: Duration = Duration::from_millis(150);
 /// The longest that a daemon may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
-/// From the call that starts a stream to its first packet, at most: threads and sockets are made meanwhile.
-const START_CALL: Duration = Duration::from_micros(400);
-/// What a host takes for its first join of a group, as measured: sockets are made in its namespace.
-const JOIN_CALL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(6));
+/// From the call that starts a stream to its first packet. On the kernel joins take milliseconds, so that members may or may not be known
+/// by then; here a join takes no time, and the stream waits. Streams that start together wait together.
+const START_CALL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(14));
 /// What a call takes that sends a packet: by its end, the kernel has brought the packet as far as it comes without anybody's help.
 const SEND_CALL: Duration = Duration::from_micros(250);
 /// Least time between two looks at what is waited for.
@@ -54,6 +53,8 @@ const LOOK_MOST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct SimulatedNetwork<'p> {
     engine: Engine<'p>,
+    /// When streams were started last, and when their first packets are due.
+    started: Option<(Time, Time)>,
 }
 
 /// What of a plan the simulator cannot run, a line each: routers whose daemon is not router-core.
@@ -91,7 +92,7 @@ impl<'p> SimulatedNetwork<'p> {
         for id in plan.node_ids().filter(|id| plan.node(*id).is_router()) {
             engine.schedule_start(id);
         }
-        let mut network = SimulatedNetwork { engine };
+        let mut network = SimulatedNetwork { engine, started: None };
         let begin = network.now() + LEAD;
         network.pass(begin);
         network
@@ -236,11 +237,6 @@ impl Network for SimulatedNetwork<'_> {
         if sources.iter().any(|source| source.is_ipv6() != group.is_ipv6()) {
             return Err(failed(what(), "its sources are of another address family"));
         }
-        self.interfaces_for(host, group)?;
-        if !self.is_member(host, group) {
-            let until = self.now() + engine::between(&mut self.engine.nodes[host.0].random, JOIN_CALL);
-            self.pass(until);
-        }
         self.set_filter(host, group, filter)
     }
 
@@ -268,7 +264,11 @@ impl Network for SimulatedNetwork<'_> {
             self.engine.tell(node, router_core::router::Input::RouteAdded(route));
         }
         let number = self.engine.streams.len();
-        let first = now + self.engine.random.up_to(START_CALL);
+        let first = match self.started {
+            Some((called, first)) if called == now => first,
+            _ => now + engine::between(&mut self.engine.random, START_CALL),
+        };
+        self.started = Some((now, first));
         self.engine.streams.push(Running::new(self.engine.plan, first, stream, source));
         self.engine.queue.push(first, Event::Tick(number));
         Ok(())
