@@ -19,7 +19,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 pub struct Convergence {
     /// Whether there are dense mode routers.
     pub is_dense: bool,
-    /// By then routers that have come up know each other: Triggered_Hello_Delay (§4.3.1), the longest.
+    /// By then routers that have come up know each other: the longest Triggered_Hello_Delay twice, for the first hello of the last that
+    /// came up (§4.3.1) and for the answer of one whose own first hello it missed (§4.3.2).
     pub hello: Duration,
     /// By then a router that fell silent is forgotten: the longest hold time that hellos announce (§4.3.3).
     pub liveness: Duration,
@@ -116,7 +117,7 @@ impl Convergence {
             ends.iter().all(|(_, v)| v.state_refresh_interval.is_some_and(|interval| interval * 2 < hold));
         Convergence {
             is_dense: true,
-            hello: longest(&|v| v.triggered_hello_delay),
+            hello: longest(&|v| v.triggered_hello_delay) * 2,
             liveness: longest(&|v| v.hold_time),
             prunes,
             contested,
@@ -172,7 +173,7 @@ mod tests {
         net.lan("lan", &[a, b, c]);
         let convergence = Convergence::of(&net.plan());
         assert_eq!((convergence.prunes, convergence.contested), (secs(3.0), 1));
-        assert_eq!((convergence.hello, convergence.liveness), (secs(5.0), secs(105.0)));
+        assert_eq!((convergence.hello, convergence.liveness), (secs(10.0), secs(105.0)));
         assert!(convergence.is_refreshed);
         assert_eq!(convergence.asserts(secs(0.1)), secs(3.2));
     }
@@ -185,7 +186,7 @@ mod tests {
         net.link("m", a, b);
         net.timers(0.1);
         let convergence = Convergence::of(&net.plan());
-        assert_eq!((convergence.hello, convergence.liveness), (secs(0.5), secs(11.0)));
+        assert_eq!((convergence.hello, convergence.liveness), (secs(1.0), secs(11.0)));
         assert_eq!(convergence.asserts(Duration::ZERO), secs(3.0));
     }
 

@@ -189,7 +189,7 @@ pub enum Formula {
     GroupMembershipInterval,
     /// Other Querier Present Interval: robustness × query interval + half the query response interval.
     OtherQuerierPresentInterval,
-    /// By when PIM routers that came up know each other: Triggered_Hello_Delay.
+    /// By when PIM routers that came up know each other: twice Triggered_Hello_Delay.
     NeighbourLatency,
     /// By when a PIM router that fell silent is forgotten: the hold time that its hellos announce.
     NeighbourLiveness,
