@@ -1,15 +1,15 @@
 //! `testbed simulate`: run the scenarios of files in virtual time.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::test::{judged, select, write};
+use super::test::{judged, publish, select, write};
 use super::{Failure, Outcome, Result};
 use crate::network::simulated::{self, SimulatedNetwork};
-use crate::report::{self, Report, Style};
+use crate::report::Report;
 use crate::scenario::{self, ScenarioReport, Verdict};
 use crate::topology;
 use crate::topology::plan::{Daemon, NodeKind, Plan};
@@ -89,26 +89,7 @@ pub fn run(args: Args) -> Result {
     let took: Duration = scenarios.iter().map(|scenario| scenario.took).sum();
     let report = Report { scenarios, took };
 
-    if let Some(path) = &args.junit {
-        let text = report::junit(&report)
-            .map_err(|error| Failure::machine(format!("cannot write the JUnit report: {error}")))?;
-        write(path, &text)?;
-    }
-    let text = if args.json {
-        report::json(&report).map_err(|error| Failure::machine(format!("cannot write the report: {error}")))?
-    } else {
-        let colour =
-            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        report::terminal(&report, Style { colour })
-    };
-    let mut out = std::io::stdout().lock();
-    // Whoever reads may have read enough.
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            return Err(Failure::machine(format!("cannot print the report: {error}")));
-        }
-        _ => {}
-    }
+    publish(&report, args.json, args.junit.as_deref())?;
     // What was left out is said, and judges nothing.
     let verdicts = report.scenarios.iter().map(|scenario| scenario.verdict).filter(|v| *v != Verdict::Skipped);
     Ok(verdicts.max().map_or(Outcome::Machine, judged).into())

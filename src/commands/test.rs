@@ -76,30 +76,35 @@ pub fn run(args: Args) -> Result {
     let interrupted = interrupt.is_set();
     let report = Report { scenarios, took: began.elapsed() };
 
-    if let Some(path) = &args.junit {
-        let text = report::junit(&report)
+    publish(&report, args.json, args.junit.as_deref())?;
+    if interrupted {
+        return Ok(Exit::Status(130));
+    }
+    Ok(judged(report.verdict()).into())
+}
+
+/// Prints a report, and writes it as JUnit's XML where that is asked for.
+pub(super) fn publish(report: &Report, json: bool, junit: Option<&Path>) -> std::result::Result<(), Failure> {
+    if let Some(path) = junit {
+        let text = report::junit(report)
             .map_err(|error| Failure::machine(format!("cannot write the JUnit report: {error}")))?;
         write(path, &text)?;
     }
-    let text = if args.json {
-        report::json(&report).map_err(|error| Failure::machine(format!("cannot write the report: {error}")))?
+    let text = if json {
+        report::json(report).map_err(|error| Failure::machine(format!("cannot write the report: {error}")))?
     } else {
         let colour =
             std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        report::terminal(&report, Style { colour })
+        report::terminal(report, Style { colour })
     };
     let mut out = std::io::stdout().lock();
     // Whoever reads may have read enough.
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            return Err(Failure::machine(format!("cannot print the report: {error}")));
+            Err(Failure::machine(format!("cannot print the report: {error}")))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    if interrupted {
-        return Ok(Exit::Status(130));
-    }
-    Ok(judged(report.verdict()).into())
 }
 
 /// What a report's verdict means for the exit code.

@@ -1,6 +1,7 @@
 //! What a scenario needs of a network, whether the kernel's or a simulated one: the only clock and the only senses
 //! that `scenario/` has.
 
+mod answers;
 mod faults;
 pub mod kernel;
 pub mod notifier;

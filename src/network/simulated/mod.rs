@@ -24,7 +24,7 @@ use router_core::show::{Show, Shown};
 
 use self::engine::{Engine, Event, Role};
 use self::streams::Stream as Running;
-use crate::network::kernel::runtime::{believe, events};
+use crate::network::answers;
 use crate::network::{
     Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
     Membership, Neighbour, Network, NetworkError, Sighting, Time,
@@ -387,40 +387,20 @@ impl Network for SimulatedNetwork<'_> {
 
     fn memberships(&mut self, router: NodeId) -> Result<Vec<Membership>, NetworkError> {
         let Shown::Groups(groups) = self.ask(router, Show::Groups)? else { return Ok(Vec::new()) };
-        let interfaces = &self.plan().node(router).interfaces;
-        let membership = |group: router_core::show::Group| {
-            let interface = interfaces.iter().position(|interface| interface.name == group.interface)?;
-            Some(Membership { interface, group: group.group, filter: group.filter, version: group.version })
-        };
-        Ok(groups.into_iter().filter_map(membership).collect())
+        Ok(answers::memberships(self.plan().node(router), groups))
     }
 
     fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
         let Shown::Neighbours(neighbours) = self.ask(router, Show::Neighbours)? else { return Ok(Vec::new()) };
-        let interfaces = &self.plan().node(router).interfaces;
-        let neighbour = |known: router_core::show::Neighbour| {
-            let interface = interfaces.iter().position(|interface| interface.name == known.interface)?;
-            Some(Neighbour { interface, address: known.address })
-        };
-        Ok(neighbours.into_iter().filter_map(neighbour).collect())
+        Ok(answers::neighbours(self.plan().node(router), neighbours))
     }
 
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
-        let mut lines = Vec::new();
-        for what in [Show::Groups, Show::Entries, Show::Trees] {
-            match self.ask(router, what) {
-                Ok(shown) => lines.extend(believe(&shown, group)),
-                Err(error) => {
-                    lines.push(error.to_string());
-                    break;
-                }
-            }
-        }
-        lines
+        answers::beliefs(group, |what| self.ask(router, what))
     }
 
     fn happenings(&self) -> Vec<Happening> {
-        self.engine.observed.happenings(events::describe)
+        self.engine.observed.happenings(answers::describe)
     }
 
     fn capture(&self, _wire: WireId) -> Option<PathBuf> {

@@ -11,8 +11,9 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use router_core::control::client::{self, Client, ClientError};
-use router_core::router::{Event, EventKind, SourceFilter};
+use router_core::router::{Event, EventKind};
 
+use crate::network::answers;
 use crate::network::notifier::Notifier;
 use crate::network::{Happening, HappeningKind};
 use crate::topology::plan::NodeId;
@@ -146,68 +147,12 @@ impl State {
             self.refused += 1;
             return;
         }
-        let what = describe(&event.kind);
+        let what = answers::describe(&event.kind);
         let kind = match event.kind {
             EventKind::EntryInstalled { .. } | EventKind::EntryRemoved { .. } => HappeningKind::Entry,
             _ => HappeningKind::Daemon,
         };
         self.happenings.push(Happening { time: event.time, node: Some(node), group: event.kind.group(), what, kind });
-    }
-}
-
-/// An event as a person would say it.
-pub(in crate::network) fn describe(event: &EventKind) -> String {
-    match event {
-        EventKind::Ready => "is ready".into(),
-        EventKind::Interface { interface, up: true } => format!("{interface} came up"),
-        EventKind::Interface { interface, up: false } => format!("{interface} went down"),
-        EventKind::Querier { interface, elected: true, .. } => format!("became the querier of {interface}"),
-        EventKind::Querier { interface, elected: false, querier: Some(other) } => {
-            format!("{interface} has another querier, {other}")
-        }
-        EventKind::Querier { interface, elected: false, querier: None } => format!("is not the querier of {interface}"),
-        EventKind::OlderQuerier { interface, version, querier } => {
-            format!("{interface} has a querier of version {version}, {querier}")
-        }
-        EventKind::MemberAdded { interface, group, filter } => {
-            format!("{interface} has a member of {group}{}", describe_filter(filter))
-        }
-        EventKind::MemberRemoved { interface, group } => format!("{interface} has no member of {group} any more"),
-        EventKind::NeighbourUp { interface, neighbour } => format!("has the PIM neighbour {neighbour} on {interface}"),
-        EventKind::NeighbourRestarted { interface, neighbour } => {
-            format!("saw its PIM neighbour {neighbour} on {interface} restart")
-        }
-        EventKind::NeighbourDown { interface, neighbour } => {
-            format!("lost its PIM neighbour {neighbour} on {interface}")
-        }
-        EventKind::Upstream { source, group, state } => format!("is {state} upstream for ({source}, {group})"),
-        EventKind::Downstream { source, group, interface, state } => {
-            format!("has {interface} {state} for ({source}, {group})")
-        }
-        EventKind::Assert { source, group, interface, state, winner } => {
-            let winner = winner.map(|winner| format!(" to {winner}")).filter(|_| state == "loser").unwrap_or_default();
-            format!("is assert {state}{winner} on {interface} for ({source}, {group})")
-        }
-        EventKind::EntryInstalled { source, group, incoming, outgoing } => {
-            let outgoing = if outgoing.is_empty() { "nowhere".into() } else { outgoing.join(", ") };
-            format!("forwards ({source}, {group}) from {incoming} to {outgoing}")
-        }
-        EventKind::EntryRemoved { source, group } => format!("forgot the entry ({source}, {group})"),
-        EventKind::LimitReached { limit, interface: Some(interface) } => {
-            format!("reached its limit {limit} on {interface}")
-        }
-        EventKind::LimitReached { limit, interface: None } => format!("reached its limit {limit}"),
-    }
-}
-
-pub(super) fn describe_filter(filter: &SourceFilter) -> String {
-    let list = |sources: &std::collections::BTreeSet<std::net::IpAddr>| {
-        sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
-    match filter {
-        SourceFilter::Exclude(sources) if sources.is_empty() => String::new(),
-        SourceFilter::Exclude(sources) => format!(", not from {}", list(sources)),
-        SourceFilter::Include(sources) => format!(", only from {}", list(sources)),
     }
 }
 

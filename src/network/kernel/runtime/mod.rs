@@ -1,7 +1,7 @@
 //! [`KernelNetwork`]: a running lab as a scenario sees it. It lives in the runner, a process inside the lab.
 
 mod congestion;
-pub(in crate::network) mod events;
+mod events;
 mod losses;
 mod route_log;
 mod supervisor;
@@ -24,6 +24,7 @@ use self::losses::Losses;
 use self::route_log::RouteLog;
 use super::operate::{Direction, OperateError, Operator};
 use crate::lab::{self, Lab};
+use crate::network::answers;
 use crate::network::faults::{self, Change, Cuts};
 use crate::network::notifier::Notifier;
 use crate::network::{
@@ -491,38 +492,18 @@ impl Network for KernelNetwork<'_> {
         let Shown::Groups(groups) = self.ask(router, Show::Groups)? else {
             return Err(failed("ask a router for its groups", "it answered something else"));
         };
-        let interfaces = &self.plan.node(router).interfaces;
-        let membership = |group: router_core::show::Group| {
-            let interface = interfaces.iter().position(|interface| interface.name == group.interface)?;
-            Some(Membership { interface, group: group.group, filter: group.filter, version: group.version })
-        };
-        Ok(groups.into_iter().filter_map(membership).collect())
+        Ok(answers::memberships(self.plan.node(router), groups))
     }
 
     fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
         let Shown::Neighbours(neighbours) = self.ask(router, Show::Neighbours)? else {
             return Err(failed("ask a router for its neighbours", "it answered something else"));
         };
-        let interfaces = &self.plan.node(router).interfaces;
-        let neighbour = |known: router_core::show::Neighbour| {
-            let interface = interfaces.iter().position(|interface| interface.name == known.interface)?;
-            Some(Neighbour { interface, address: known.address })
-        };
-        Ok(neighbours.into_iter().filter_map(neighbour).collect())
+        Ok(answers::neighbours(self.plan.node(router), neighbours))
     }
 
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
-        let mut lines = Vec::new();
-        for what in [Show::Groups, Show::Entries, Show::Trees] {
-            match self.ask(router, what) {
-                Ok(shown) => lines.extend(believe(&shown, group)),
-                Err(error) => {
-                    lines.push(error.to_string());
-                    break;
-                }
-            }
-        }
-        lines
+        answers::beliefs(group, |what| self.ask(router, what))
     }
 
     fn happenings(&self) -> Vec<Happening> {
@@ -560,57 +541,4 @@ impl Network for KernelNetwork<'_> {
         }
         doubts
     }
-}
-
-/// What an answer says about a group, a line each.
-pub(in crate::network) fn believe(shown: &Shown, group: IpAddr) -> Vec<String> {
-    match shown {
-        Shown::Groups(groups) => {
-            let lines: Vec<String> = groups
-                .iter()
-                .filter(|member| member.group == group)
-                .map(|member| {
-                    let wanted = events::describe_filter(&member.filter);
-                    format!("knows a member of {group} on {} (IGMPv{}){wanted}", member.interface, member.version)
-                })
-                .collect();
-            if lines.is_empty() { vec![format!("knows no member of {group}")] } else { lines }
-        }
-        Shown::Entries(entries) => {
-            let lines: Vec<String> = entries
-                .iter()
-                .filter(|entry| entry.group == group)
-                .map(|entry| {
-                    let outgoing: Vec<String> =
-                        entry.outgoing.iter().map(|(name, ttl)| format!("{name} above TTL {ttl}")).collect();
-                    let outgoing = if outgoing.is_empty() { "nowhere".into() } else { outgoing.join(", ") };
-                    format!("wants ({}, {group}) from {} to {outgoing}", entry.source, entry.incoming)
-                })
-                .collect();
-            if lines.is_empty() { vec![format!("wants no entry for {group}")] } else { lines }
-        }
-        Shown::Trees(trees) => trees.iter().filter(|tree| tree.group == group).map(believe_tree).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A dense mode router's state in words.
-fn believe_tree(tree: &router_core::show::Tree) -> String {
-    let way = match (&tree.rpf_interface, tree.rpf_neighbour) {
-        (Some(interface), Some(neighbour)) => format!(" by {interface} from {neighbour}"),
-        (Some(interface), None) => format!(" on its link {interface}"),
-        (None, _) => " without a route".to_owned(),
-    };
-    let mut text = format!("is {} upstream for ({}, {}){way}", tree.upstream, tree.source, tree.group);
-    for (name, state) in &tree.interfaces {
-        if state.downstream != "no-info" {
-            text += &format!(", has {name} {}", state.downstream);
-        }
-        if state.assert != "no-info" {
-            let winner = state.assert_winner.filter(|_| state.assert == "loser");
-            let winner = winner.map(|winner| format!(" to {winner}")).unwrap_or_default();
-            text += &format!(", is assert {}{winner} on {name}", state.assert);
-        }
-    }
-    text
 }

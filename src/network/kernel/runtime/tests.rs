@@ -39,19 +39,3 @@ pub(in crate::network) fn plan() -> Plan {
         scenarios: Vec::new(),
     }
 }
-
-#[test]
-fn beliefs_say_what_is_known_of_one_group() {
-    let group = "239.1.1.1".parse().unwrap();
-    let shown: Shown = serde_json::from_str(
-        r#"{"groups": [
-            {"interface": "eth1", "group": "239.1.1.1", "filter": {"mode": "include", "sources": ["10.0.0.9"]}, "version": 3,
-             "expires-ms": null, "sources": {}, "last-reporter": null, "configured": false},
-            {"interface": "eth2", "group": "239.1.1.2", "filter": {"mode": "exclude", "sources": []}, "version": 2,
-             "expires-ms": 5, "sources": {}, "last-reporter": null, "configured": false}]}"#,
-    )
-    .unwrap();
-    assert_eq!(believe(&shown, group), ["knows a member of 239.1.1.1 on eth1 (IGMPv3), only from 10.0.0.9"]);
-    assert_eq!(believe(&Shown::Groups(vec![]), group), ["knows no member of 239.1.1.1"]);
-    assert_eq!(believe(&Shown::Entries(vec![]), group), ["wants no entry for 239.1.1.1"]);
-}
