@@ -55,7 +55,7 @@ pub fn outage<N: Network>(
     for host in at {
         let name = run.name(*host).to_owned();
         let arrivals = run.records.arrivals(run.network, stream, *host);
-        let Some(gap) = longest_gap(arrivals, fault, now) else {
+        let Some(last_before) = arrivals.iter().rev().find(|a| a.received <= fault).copied() else {
             judgement.fail(Finding::text(format!("{name} had received nothing of {stream} before the fault")));
             continue;
         };
@@ -63,15 +63,17 @@ pub fn outage<N: Network>(
             && !arrivals
                 .iter()
                 .any(|a| a.received > fault && now.since(a.received) <= 4 * interval.max(Duration::from_millis(5)));
-        let lost = if silent {
-            let sent = sent_within(run.records.sent(run.network, stream), gap.start, now);
-            sent.end - sent.start
+        let gap = if silent {
+            let start = arrivals.last().map_or(last_before.received, |last| last.received);
+            let sent = sent_within(run.records.sent(run.network, stream), start, now);
+            Gap { start, end: now, lost: sent.end - sent.start }
         } else {
-            firsts.push((gap.end, *host));
-            lost_between(arrivals, gap.start, gap.end)
+            let gap = longest_gap(arrivals, last_before, fault);
+            firsts.extend((gap.lost > 0).then_some((gap.end, *host)));
+            gap
         };
         judgement.figures.push(Figure::at("outage", &name, Value::Span(gap.length())));
-        judgement.figures.push(Figure::at("lost", &name, Value::Packets(lost)));
+        judgement.figures.push(Figure::at("lost", &name, Value::Packets(gap.lost)));
         if silent {
             let sent = run.records.sent(run.network, stream);
             let range = sent_within(sent, gap.start, now);
@@ -113,6 +115,8 @@ pub fn outage<N: Network>(
 struct Gap {
     start: Time,
     end: Time,
+    /// Packets that were lost in it.
+    lost: u64,
 }
 
 impl Gap {
@@ -121,33 +125,20 @@ impl Gap {
     }
 }
 
-/// The longest time without a packet that reaches past a fault, the time since the last packet included. None if nothing came before.
-/// A time in which no packet was lost is only its sender's pause: it counts where none was lost at all.
-fn longest_gap(arrivals: &[Arrival], fault: Time, now: Time) -> Option<Gap> {
-    let before = arrivals.iter().rev().find(|a| a.received <= fault)?;
-    let mut longest = (false, Duration::ZERO, Gap { start: before.received, end: before.received });
-    let mut last = (before.received, before.sequence);
-    let after = arrivals.iter().filter(|a| a.received > fault).map(|a| (a.received, Some(a.sequence)));
-    for (received, sequence) in after.chain([(now, None)]) {
-        let gap = Gap { start: last.0, end: received };
-        let lost = sequence.is_none_or(|sequence| sequence > last.1 + 1);
-        // What comes after the last packet may be on its way.
-        let lost = lost && (sequence.is_some() || gap.length() > longest.1);
-        if (lost, gap.length()) > (longest.0, longest.1) {
-            longest = (lost, gap.length(), gap);
+/// The longest time in which packets were lost, of those that reach past a fault; of no length if none was. A time without packets in which
+/// none was lost is only its sender's pause.
+fn longest_gap(arrivals: &[Arrival], last_before: Arrival, fault: Time) -> Gap {
+    let mut longest = Gap { start: fault, end: fault, lost: 0 };
+    let mut last = (last_before.received, last_before.sequence);
+    for arrival in arrivals.iter().filter(|a| a.received > fault) {
+        let lost = arrival.sequence.saturating_sub(last.1 + 1);
+        let gap = Gap { start: last.0, end: arrival.received, lost };
+        if lost > 0 && gap.length() > longest.length() {
+            longest = gap;
         }
-        last = (received, sequence.unwrap_or(last.1).max(last.1));
+        last = (arrival.received, arrival.sequence.max(last.1));
     }
-    Some(longest.2)
-}
-
-fn lost_between(arrivals: &[Arrival], start: Time, end: Time) -> u64 {
-    let last = arrivals.iter().filter(|a| a.received <= start).map(|a| a.sequence).max();
-    let next = arrivals.iter().filter(|a| a.received >= end && a.received > start).map(|a| a.sequence).min();
-    match (last, next) {
-        (Some(last), Some(next)) => next.saturating_sub(last + 1),
-        _ => 0,
-    }
+    longest
 }
 
 /// From each host's last join of the stream's group to its first packet.
@@ -313,4 +304,32 @@ pub fn leave_latency<N: Network>(
 
 fn spell(span: Duration) -> String {
     humantime::format_duration(millis(span)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time(millis * 1_000_000)
+    }
+
+    fn arrivals(of: &[(u64, u64)]) -> Vec<Arrival> {
+        of.iter().map(|&(sequence, ms)| Arrival { sequence, sent: at(ms), received: at(ms), ttl: 9 }).collect()
+    }
+
+    #[test]
+    fn an_outage_is_the_longest_time_in_which_packets_were_lost() {
+        // The fault comes at 25 ms; 3 and 4 are lost, then one more; the sender's pause of 500 ms is none.
+        let seen = arrivals(&[(1, 10), (2, 20), (5, 50), (7, 70), (8, 570), (9, 580)]);
+        let gap = longest_gap(&seen, seen[1], at(25));
+        assert_eq!((gap.start, gap.end, gap.lost), (at(20), at(50), 2));
+    }
+
+    #[test]
+    fn where_nothing_was_lost_there_was_no_outage() {
+        let seen = arrivals(&[(1, 10), (2, 20), (3, 530), (5, 540), (4, 541)]);
+        assert_eq!(longest_gap(&seen[..3], seen[1], at(25)).length(), Duration::ZERO);
+        assert_eq!(longest_gap(&seen, seen[1], at(25)).lost, 1, "what comes late was missed for a moment");
+    }
 }
