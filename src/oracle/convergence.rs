@@ -11,6 +11,9 @@ use crate::topology::plan::{Attachment, Multicast, NodeId, Pim, Plan, WireId};
 
 /// Between two upcalls for packets of one entry by a wrong interface. A constant of the kernel: it never scales.
 const WRONG_INTERFACE: Duration = Duration::from_secs(3);
+/// How long the kernel keeps an entry that only swallows, given for a packet by a wrong interface so that it does not hold back the next one
+/// on the right interface: until then it asks nothing. router-core's own, and never scaled.
+const SWALLOW: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -129,7 +132,8 @@ impl Convergence {
 
     /// By then it is settled who forwards, with a packet every `pace`: until then packets may cross a wire more than once (§4.6).
     pub fn asserts(&self, pace: Duration) -> Duration {
-        (WRONG_INTERFACE + pace) * self.contested + pace
+        let swallow = if self.contested > 0 { SWALLOW } else { Duration::ZERO };
+        (WRONG_INTERFACE + pace) * self.contested + swallow + pace
     }
 
     /// By then all has come to rest: neighbours are known, asserts decided, and what nobody asked for is pruned.
@@ -175,7 +179,7 @@ mod tests {
         assert_eq!((convergence.prunes, convergence.contested), (secs(3.0), 1));
         assert_eq!((convergence.hello, convergence.liveness), (secs(10.0), secs(105.0)));
         assert!(convergence.is_refreshed);
-        assert_eq!(convergence.asserts(secs(0.1)), secs(3.2));
+        assert_eq!(convergence.asserts(secs(0.1)), secs(4.2));
     }
 
     #[test]
@@ -187,7 +191,7 @@ mod tests {
         net.timers(0.1);
         let convergence = Convergence::of(&net.plan());
         assert_eq!((convergence.hello, convergence.liveness), (secs(1.0), secs(11.0)));
-        assert_eq!(convergence.asserts(Duration::ZERO), secs(3.0));
+        assert_eq!(convergence.asserts(Duration::ZERO), secs(4.0));
     }
 
     #[test]

@@ -29,13 +29,15 @@ struct Era {
 pub struct History {
     eras: Vec<Era>,
     stops: Vec<(Time, Option<Time>)>,
+    /// When something was upset that is as it was before.
+    upsets: Vec<(Time, Time)>,
 }
 
 impl History {
     /// Begins with nobody a member and everything whole.
     pub fn new(start: Time) -> History {
         let first = Era { world: World::new(), start, end: None, grace: Duration::ZERO, call: Duration::ZERO };
-        History { eras: vec![first], stops: Vec::new() }
+        History { eras: vec![first], stops: Vec::new(), upsets: Vec::new() }
     }
 
     /// The world as it is.
@@ -54,6 +56,11 @@ impl History {
             last.call = call;
         }
         self.eras.push(Era { world, start: at, end: None, grace: Duration::ZERO, call: Duration::ZERO });
+    }
+
+    /// Something was upset and is as it was before, as by a daemon that was killed and started again: its neighbours have to find that out.
+    pub fn upset(&mut self, from: Time, to: Time) {
+        self.upsets.push((from, to));
     }
 
     /// A router's daemon stops deciding: what it would have ended goes on until it runs again.
@@ -141,7 +148,8 @@ impl History {
             let until = self.excused_until(era, held_up).map_or(Time(u64::MAX), |until| until + settle + SKEW);
             Some((starts_early(era.end?), until))
         });
-        changes.collect()
+        let upsets = self.upsets.iter().map(|(from, to)| (starts_early(*from), *to + settle + held_up + SKEW));
+        changes.chain(upsets).collect()
     }
 }
 
@@ -207,6 +215,14 @@ mod tests {
         assert_eq!([50, 120, 200].map(worlds), [1, 2, 1]);
         let settle = Duration::from_millis(30);
         assert_eq!(history.unsettled(group(), settle, Duration::ZERO), [(at(98), at(182))]);
+    }
+
+    #[test]
+    fn what_is_as_it_was_before_takes_its_time_all_the_same() {
+        let mut history = History::new(at(0));
+        history.upset(at(100), at(120));
+        assert_eq!(history.permitted(group(), Duration::ZERO).len(), 1);
+        assert_eq!(history.unsettled(group(), Duration::from_millis(30), Duration::ZERO), [(at(98), at(152))]);
     }
 
     #[test]

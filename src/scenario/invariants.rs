@@ -255,9 +255,9 @@ fn no_stray_data<N: Network>(
         } else {
             explain::finding_at_wire(run, at, format!("{} should not send {}", run.plan.name_of(at), stream.name))
         };
-        report
-            .findings
-            .push(Finding { text: format!("{number} packets of {} astray: {}", stream.name, finding.text), ..finding });
+        let after = humantime::format_duration(millis(first.time.since(run.began)));
+        let text = format!("{number} packets of {} astray: {}; the first after {after}", stream.name, finding.text);
+        report.findings.push(Finding { text, ..finding });
     }
 }
 

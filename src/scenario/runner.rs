@@ -223,6 +223,7 @@ impl<N: Network> Run<'_, N> {
                 }
                 let call = self.since(before);
                 self.history.change(before.min(at), call, self.options.slack, |world| world.restart(*node));
+                self.history.upset(before.min(at), self.network.now());
                 self.history.went_on(at);
                 self.last_restart = Some(at);
             }
