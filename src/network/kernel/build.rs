@@ -27,8 +27,10 @@ use super::{BRIDGE, lan_namespace, port};
 use crate::topology::plan::{Attachment, Interface, NodeId, Plan, Wire, WireId, WireKind};
 
 const LOOPBACK: u32 = 1;
-/// How long a link may take to have its carrier.
-const CARRIER_WAIT: Duration = Duration::from_secs(10);
+/// How long a link may take to have its carrier. By itself a moment; but the kernel tells of carriers, for all namespaces of the machine
+/// together, by one queue of which it works off some hundred devices a second (`net/core/link_watch.c`), and labs that are built or taken
+/// down beside this one may have filled it.
+const CARRIER_WAIT: Duration = Duration::from_secs(60);
 const RTNLGRP_LINK: u32 = 1;
 const RTM_NEWLINK: u16 = 16;
 const IFLA_OPERSTATE: u16 = 16;
