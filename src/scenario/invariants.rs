@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::check::latency::interval;
+use super::check::latency::pace;
 use super::check::wire::is_link_local;
 use super::explain;
 use super::outcome::{Finding, InvariantReport, Place, Verdict};
@@ -47,7 +47,7 @@ impl Permitted {
             worlds.iter().map(|(from, worlds)| Flow::between(run.plan, worlds, stream).map(|flow| (*from, flow)));
         let spans = spans.collect::<Option<Vec<_>>>()?;
         let convergence = run.convergence;
-        let pace = interval(stream);
+        let pace = pace(stream);
         let settle = convergence.settle(pace) + run.options.slack;
         let mut unsettled = run.history.unsettled(stream.group, settle, held_up);
         unsettled.push((started.at, started.at + settle + held_up));

@@ -458,7 +458,7 @@ impl<N: Network> Run<'_, N> {
     fn deadline(&self, deadline: Deadline, wires: &[WireId], group: Option<IpAddr>) -> Duration {
         let world = self.history.now();
         let streams = self.streams.iter().filter(|s| group.is_none_or(|group| group == s.stream.group));
-        let pace = streams.map(|s| check::latency::interval(&s.stream)).max().unwrap_or_default();
+        let pace = streams.map(|s| check::latency::pace(&s.stream)).max().unwrap_or_default();
         Deadlines::new(self.plan, world).with_slack(self.options.slack).with_pace(pace).resolve(deadline, wires, group)
     }
 

@@ -20,6 +20,11 @@ pub fn interval(stream: &Stream) -> Duration {
     Duration::try_from_secs_f64(f64::from(stream.burst.max(1)) / stream.rate).unwrap_or(Duration::from_secs(1))
 }
 
+/// The time between two packets of a stream to the same group.
+pub fn pace(stream: &Stream) -> Duration {
+    interval(stream) * stream.groups.max(1)
+}
+
 /// The longest gap at each host since the last fault lies below a bound.
 ///
 /// Packets that were under way, or passed before the fault took hold, do not end an outage that is still to come: the check looks at
