@@ -25,9 +25,9 @@ fn shipped(belongs: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     files
 }
 
-/// Runs them all, two labs at a time, and expects every scenario to pass.
+/// Runs them all, four labs at a time, and expects every scenario to pass.
 fn expect_green(scratch: &Scratch, files: &[PathBuf], captures: Option<&Path>) {
-    let mut arguments: Vec<PathBuf> = vec!["test".into(), "--jobs".into(), "2".into()];
+    let mut arguments: Vec<PathBuf> = vec!["test".into(), "--jobs".into(), "4".into()];
     if let Some(captures) = captures {
         arguments.extend(["--capture".into(), captures.to_owned()]);
     }
