@@ -52,12 +52,15 @@ pub enum Multicast {
     Proxy,
     /// By PIM dense mode (RFC 3973).
     PimDm,
+    /// By PIM sparse mode (RFC 7761): any-source groups by a rendezvous point, source-specific ones without, and those of
+    /// [`Pim::dense_groups`] by dense mode.
+    PimSm,
 }
 
 impl Multicast {
     /// Whether PIM runs.
     pub fn is_pim(self) -> bool {
-        matches!(self, Multicast::PimDm)
+        matches!(self, Multicast::PimDm | Multicast::PimSm)
     }
 }
 
@@ -152,7 +155,7 @@ impl Igmp {
 
 /// A router's part in PIM. Unset keys take the RFC's defaults (RFC 3973 §4.8).
 ///
-/// The first keys, down to `assert-time`, may be set for an interface alone; the others hold for the whole router.
+/// The first keys, down to `ssm-mapping`, may be set for an interface alone; the others hold for the whole router.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Pim {
@@ -173,6 +176,12 @@ pub struct Pim {
     pub lan_prune_delay: Option<bool>,
     /// Assert Time (default 180s). It is announced nowhere: all routers of a LAN must have the same.
     pub assert_time: Option<Span>,
+    /// DR Priority that hellos announce (RFC 7761 §4.3.1, default 1): the highest is the designated router of the link.
+    pub dr_priority: Option<u32>,
+    /// Whether bootstrap messages neither enter nor leave here (default no): the edge of a bootstrap domain (RFC 5059 §3.1).
+    pub bsr_border: Option<bool>,
+    /// Sources of source-specific groups for members that cannot name any: IGMPv1 and v2 hosts, and any-source joins.
+    pub ssm_mapping: Option<Vec<SsmMapping>>,
     /// Graft_Retry_Period (default 3s).
     pub graft_retry_period: Option<Span>,
     /// How often a graft is sent again before the router gives up until something changes (default 100).
@@ -192,6 +201,32 @@ pub struct Pim {
     pub refresh_limit_interval: Option<Span>,
     /// TTL of state refresh messages that this router originates (default 255).
     pub state_refresh_ttl: Option<u8>,
+    /// t_periodic: joins and prunes are sent anew after it (RFC 7761 §4.11, default 60s).
+    pub join_prune_period: Option<Span>,
+    /// Hold time that joins and prunes of sparse mode announce, in whole seconds; others are rounded up (default 3.5 periods, at most
+    /// 65534s).
+    pub join_prune_hold_time: Option<Span>,
+    /// Keepalive_Period: how long after its last packet state of a source is kept (RFC 7761 §4.11, default 210s).
+    pub keepalive_period: Option<Span>,
+    /// RP_Keepalive_Period: the same at a rendezvous point of a registered source (default 3 register suppression times and a
+    /// register probe time: 185s).
+    pub rp_keepalive_period: Option<Span>,
+    /// Register_Suppression_Time (default 60s).
+    pub register_suppression_time: Option<Span>,
+    /// Register_Probe_Time (default 5s).
+    pub register_probe_time: Option<Span>,
+    /// When a router with members leaves the rendezvous point's tree for a source's own (`SwitchToSptDesired`, default immediate).
+    pub spt_switchover: Option<SptSwitchover>,
+    /// Groups that are source-specific (default 232.0.0.0/8).
+    pub ssm_range: Option<Vec<IpNet>>,
+    /// Groups that dense mode handles (default none); only with `multicast: pim-sm`.
+    pub dense_groups: Option<Vec<IpNet>>,
+    /// Rendezvous points by configuration.
+    pub rp: Option<Vec<StaticRp>>,
+    /// Offers this router as rendezvous point to the bootstrap router (RFC 5059 §3.2).
+    pub candidate_rp: Option<CandidateRp>,
+    /// Offers this router as bootstrap router (RFC 5059 §3.1).
+    pub candidate_bsr: Option<CandidateBsr>,
     /// A router that breaks the protocol in one way: for sabotage tests of the testbed, refused unless the daemon is built with its
     /// `sabotage` feature.
     pub sabotage: Option<PimSabotage>,
@@ -216,7 +251,7 @@ impl Pim {
     #[must_use]
     pub fn or(&self, general: &Pim) -> Pim {
         macro_rules! pick {
-            ($($field:ident),*) => { Pim { $($field: self.$field.or(general.$field)),* } };
+            ($($field:ident),*) => { Pim { $($field: self.$field.clone().or_else(|| general.$field.clone())),* } };
         }
         pick!(
             enabled,
@@ -227,6 +262,9 @@ impl Pim {
             override_interval,
             lan_prune_delay,
             assert_time,
+            dr_priority,
+            bsr_border,
+            ssm_mapping,
             graft_retry_period,
             graft_retries,
             prune_hold_time,
@@ -236,9 +274,116 @@ impl Pim {
             state_refresh_interval,
             refresh_limit_interval,
             state_refresh_ttl,
+            join_prune_period,
+            join_prune_hold_time,
+            keepalive_period,
+            rp_keepalive_period,
+            register_suppression_time,
+            register_probe_time,
+            spt_switchover,
+            ssm_range,
+            dense_groups,
+            rp,
+            candidate_rp,
+            candidate_bsr,
             sabotage
         )
     }
+}
+
+/// Sources that stand for 'any source' in a range of source-specific groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SsmMapping {
+    /// The groups.
+    pub groups: IpNet,
+    /// The sources that members of them get, at least one.
+    pub sources: Vec<IpAddr>,
+}
+
+/// A rendezvous point by configuration. The longest match wins; a group range that is learned from a bootstrap router is preferred to it
+/// at equal length unless `override` is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticRp {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its groups (default 224.0.0.0/4).
+    #[serde(default = "all_groups")]
+    pub groups: IpNet,
+    /// Whether it wins over what is learned from a bootstrap router, whatever the length of the prefix.
+    #[serde(default, rename = "override")]
+    pub overrides: bool,
+}
+
+fn all_groups() -> IpNet {
+    ipnet::Ipv4Net::new_assert([224, 0, 0, 0].into(), 4).into()
+}
+
+/// When a router with members leaves the rendezvous point's tree for a source's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SptSwitchover {
+    /// With the first packet.
+    #[default]
+    Immediate,
+    /// Never.
+    Never,
+    /// Once a source sends more than this many kilobits (1000 bits of IP packets) a second, measured over a counter reading.
+    Kbit(u32),
+}
+
+/// A candidate RP (RFC 5059 §3.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CandidateRp {
+    /// The address that it offers: one of the router's own.
+    pub address: IpAddr,
+    /// The groups that it offers to serve (default 224.0.0.0/4).
+    #[serde(default = "all_groups_list")]
+    pub groups: Vec<IpNet>,
+    /// Lower is preferred (default 192).
+    #[serde(default = "rp_priority")]
+    pub priority: u8,
+    /// C_RP_Adv_Period (default 60s); the hold time that is announced is 2.5 of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
+}
+
+fn all_groups_list() -> Vec<IpNet> {
+    vec![all_groups()]
+}
+
+fn rp_priority() -> u8 {
+    192
+}
+
+/// A candidate bootstrap router (RFC 5059 §3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CandidateBsr {
+    /// The address that it offers: one of the router's own.
+    pub address: IpAddr,
+    /// Higher is preferred (default 64).
+    #[serde(default = "bsr_priority")]
+    pub priority: u8,
+    /// Length of the mask in the hash function (§4.7.2 of RFC 7761; default 30).
+    #[serde(default = "hash_mask_length")]
+    pub hash_mask_length: u8,
+    /// Bootstrap_Period (default 60s; BS_Timeout is 2 periods and 10s).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
+    /// Administrative scope zones that it is a candidate for, instead of the whole domain.
+    #[serde(default)]
+    pub zones: Vec<IpNet>,
+}
+
+fn bsr_priority() -> u8 {
+    64
+}
+
+fn hash_mask_length() -> u8 {
+    30
 }
 
 /// A group, and optionally a source, that is joined by configuration.

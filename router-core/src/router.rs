@@ -25,6 +25,12 @@ use crate::time::Time;
 #[serde(transparent)]
 pub struct InterfaceId(pub u32);
 
+impl InterfaceId {
+    /// The register interface (RFC 7761 §4.4): the kernel gives it no index, and 0 is nobody's. Data that leaves by it comes back as
+    /// [`Input::WholePacket`]; data that a register brought arrives by it.
+    pub const REGISTER: InterfaceId = InterfaceId(0);
+}
+
 /// What an interface is and has, as the shell sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceState {
@@ -90,6 +96,11 @@ pub enum Input {
     NoCache { interface: InterfaceId, key: EntryKey },
     /// A packet of an entry came in by another interface (`IGMPMSG_WRONGVIF`).
     WrongInterface { interface: InterfaceId, key: EntryKey },
+    /// An entry sent a packet out of [`InterfaceId::REGISTER`] (`IGMPMSG_WHOLEPKT`).
+    WholePacket {
+        /// The packet from its IP header on; its TTL is what is left after this router.
+        packet: Vec<u8>,
+    },
     /// The answer to [`Output::AskCounters`].
     Counters { key: EntryKey, packets: u64, octets: u64, wrong_interface: u64 },
     /// The daemon is about to end: say goodbye on the wire.
@@ -101,7 +112,9 @@ pub enum Input {
 pub enum Output {
     /// Send a control packet out of an interface.
     Send { interface: InterfaceId, datagram: Datagram },
-    /// Make this interface a multicast interface.
+    /// Send a control packet to a unicast address, by the unicast routes: a register, a register-stop or a candidate RP's advertisement.
+    SendRouted { datagram: Datagram },
+    /// Make this interface a multicast interface; [`InterfaceId::REGISTER`] is the register vif.
     AddVif { interface: InterfaceId },
     /// Undo [`Output::AddVif`].
     RemoveVif { interface: InterfaceId },

@@ -114,6 +114,7 @@ fn what(node: &Node) -> String {
                 Multicast::Static => "static",
                 Multicast::Proxy => "proxy",
                 Multicast::PimDm => "PIM-DM",
+                Multicast::PimSm => "PIM-SM",
             };
             format!("router, {multicast}{daemon}")
         }

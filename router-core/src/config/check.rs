@@ -266,10 +266,10 @@ impl Config {
                     errors.push(ConfigError::RoutesInProxy);
                 }
             }
-            (Multicast::None | Multicast::Static | Multicast::PimDm, Some(name)) => {
+            (Multicast::None | Multicast::Static | Multicast::PimDm | Multicast::PimSm, Some(name)) => {
                 errors.push(ConfigError::NotAProxy { name: name.clone() });
             }
-            (Multicast::None | Multicast::Static | Multicast::PimDm, None) => {}
+            (Multicast::None | Multicast::Static | Multicast::PimDm | Multicast::PimSm, None) => {}
         }
     }
 

@@ -294,9 +294,12 @@ impl<M: Machine> Shell<M> {
         }
     }
 
+    fn send_routed(&mut self, _datagram: &crate::router::Datagram) {}
+
     fn output(&mut self, output: Output) {
         match output {
             Output::Send { interface, datagram } => self.send(interface, &datagram),
+            Output::SendRouted { datagram } => self.send_routed(&datagram),
             Output::AddVif { interface } => self.add_vif(interface),
             Output::RemoveVif { interface } => {
                 let result = self.mroute.remove_vif(interface);

@@ -7,7 +7,9 @@ pub mod bundle;
 pub mod dense;
 pub mod link;
 pub mod metric;
+pub mod mode;
 pub mod mrib;
+pub mod rp;
 pub mod settings;
 
 use std::net::IpAddr;

@@ -128,7 +128,7 @@ impl Router {
     fn decide(&self, arrival: InterfaceId, key: EntryKey) -> Option<Decision> {
         match self.config.multicast {
             // Dense mode decides for itself.
-            Multicast::None | Multicast::PimDm => None,
+            Multicast::None | Multicast::PimDm | Multicast::PimSm => None,
             Multicast::Static => Some(self.decide_static(arrival, key)),
             Multicast::Proxy => Some(self.decide_proxy(arrival, key)),
         }

@@ -48,7 +48,7 @@ impl Router {
         let pim = PimSettings::new(&config.pim);
         let dense = match config.multicast {
             Multicast::PimDm => Some(Dense::new(pim, config.limits.forwarding_entries)),
-            Multicast::None | Multicast::Static | Multicast::Proxy => None,
+            Multicast::None | Multicast::Static | Multicast::Proxy | Multicast::PimSm => None,
         };
         let table = match &dense {
             // Often enough to know a source's end within a third of its lifetime; dense mode says itself when an entry goes.
@@ -94,6 +94,7 @@ impl Router {
             }
             Input::NoCache { interface, key } => self.no_cache(now, interface, key),
             Input::WrongInterface { interface, key } => self.wrong_interface(now, interface, key),
+            Input::WholePacket { .. } => {}
             Input::Counters { key, packets, octets, wrong_interface } => {
                 self.counters_read(now, key, packets, octets, wrong_interface);
             }
@@ -363,7 +364,7 @@ impl Router {
     pub(super) fn upstream_name(&self) -> Option<&str> {
         match self.config.multicast {
             Multicast::Proxy => self.config.upstream.as_deref(),
-            Multicast::None | Multicast::Static | Multicast::PimDm => None,
+            Multicast::None | Multicast::Static | Multicast::PimDm | Multicast::PimSm => None,
         }
     }
 }

@@ -328,6 +328,7 @@ impl Driver {
                 self.digest = (self.digest ^ u64::from(octet)).wrapping_mul(0x100_0000_01b3);
             }
             match output {
+                Output::SendRouted { .. } => panic!("dense mode sends nothing by unicast routes"),
                 Output::SetEntry(entry) => {
                     assert!(!entry.outgoing.contains_key(&entry.incoming), "an entry never sends back: {entry:?}");
                     assert!(entry.outgoing.values().all(|threshold| (1..255).contains(threshold)), "{entry:?}");

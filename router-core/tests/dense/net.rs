@@ -209,6 +209,7 @@ impl Net {
         self.nodes[router].router.handle(self.now, input);
         while let Some(output) = self.nodes[router].router.poll_output() {
             match output {
+                Output::SendRouted { .. } => panic!("dense mode sends nothing by unicast routes"),
                 Output::SetEntry(entry) => self.nodes[router].entry = Some(entry),
                 Output::DeleteEntry(_) => {
                     let node = &mut self.nodes[router];

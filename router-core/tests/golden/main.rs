@@ -217,8 +217,14 @@ fn key(key: &EntryKey) -> String {
 
 /// An output as the files have it.
 fn output(names: &[String], output: &Output) -> String {
-    let name = |id: &InterfaceId| names.get(id.0 as usize - 1).cloned().unwrap_or_else(|| format!("#{}", id.0));
+    let name = |id: &InterfaceId| match *id {
+        InterfaceId::REGISTER => "register".to_owned(),
+        InterfaceId(id) => names.get(id as usize - 1).cloned().unwrap_or_else(|| format!("#{id}")),
+    };
     match output {
+        Output::SendRouted { datagram } => {
+            format!("send-routed {} > {} {}", datagram.source, datagram.destination, pim::sent(datagram))
+        }
         Output::Send { interface, datagram } => {
             let mut text = format!("send {} {} > {}", name(interface), datagram.source, datagram.destination);
             if datagram.protocol == router_core::wire::pim::PROTOCOL {

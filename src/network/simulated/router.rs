@@ -269,6 +269,7 @@ impl Engine<'_> {
     fn act(&mut self, id: NodeId, output: Output) -> Option<Input> {
         match output {
             Output::Send { interface, datagram } => self.send(self.attachment(id, interface)?, datagram),
+            Output::SendRouted { .. } => {}
             Output::AddVif { interface } => {
                 let at = self.attachment(id, interface)?;
                 if self.shell(id)?.cache.add_vif(at.interface) {

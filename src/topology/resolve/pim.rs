@@ -69,6 +69,7 @@ impl Resolver<'_> {
             ),
             state_refresh_ttl: pim.state_refresh_ttl.map(Int::get),
             sabotage: pim.sabotage,
+            ..Pim::default()
         }
     }
 }

@@ -109,6 +109,7 @@ impl Resolver<'_> {
         let refused = match multicast {
             Multicast::Proxy => Some(("proxy", "smcroute forwards by static routes; router-core can be a proxy")),
             Multicast::PimDm => Some(("pim-dm", "smcroute forwards by static routes; router-core speaks PIM")),
+            Multicast::PimSm => Some(("pim-sm", "smcroute forwards by static routes; router-core speaks PIM")),
             Multicast::None | Multicast::Static => None,
         };
         if let Some((word, instead)) = refused {
