@@ -223,6 +223,37 @@ impl Link {
         self.neighbours.contains_key(&address)
     }
 
+    /// `NBR(I,A)`: the neighbour that has an address, by its primary one (RFC 7761 §4.3.4).
+    pub fn neighbour_of(&self, address: IpAddr) -> Option<IpAddr> {
+        if self.is_neighbour(address) {
+            return Some(address);
+        }
+        let has = |neighbour: &Neighbour| neighbour.hello.addresses.contains(&address);
+        self.neighbours.iter().find(|(_, neighbour)| has(neighbour)).map(|(primary, _)| *primary)
+    }
+
+    /// `DR(I)`: the designated router of the link (RFC 7761 §4.3.2); none while this router has no address there.
+    pub fn dr(&self) -> Option<IpAddr> {
+        let own = (self.settings.dr_priority.unwrap_or(0), self.address?);
+        // Priorities count only where all announce one.
+        let others = self.neighbours.values().map(|neighbour| neighbour.hello.dr_priority);
+        let all = others.chain([self.settings.dr_priority]).all(|priority| priority.is_some());
+        let rank = |(priority, address)| (if all { priority } else { 0 }, address);
+        let others = self.neighbours.iter().map(|(address, n)| (n.hello.dr_priority.unwrap_or(0), *address));
+        others.chain([own]).map(rank).max().map(|(_, address)| address)
+    }
+
+    /// `I_am_DR(I)` (RFC 7761 §4.3.2).
+    pub fn is_dr(&self) -> bool {
+        self.address.is_some() && self.dr() == self.address
+    }
+
+    /// `Suppression_Enabled(I)`: not everybody on the link, this router included, can do without join suppression (RFC 7761 §4.3.3).
+    pub fn is_suppression_enabled(&self) -> bool {
+        let tracks = |neighbour: &Neighbour| neighbour.hello.lan_prune_delay.is_some_and(|delay| delay.tracking);
+        !self.is_lan_delay_enabled() || !self.neighbours.values().all(tracks)
+    }
+
     /// When a neighbour's hold time runs out; none if never.
     pub fn expires(&self, neighbour: IpAddr) -> Option<Time> {
         self.timers.deadline(Timer::NeighbourLiveness(neighbour))
@@ -284,7 +315,7 @@ impl Link {
                 propagation_delay: self.settings.propagation_delay,
                 override_interval: self.settings.override_interval,
             }),
-            dr_priority: None,
+            dr_priority: self.settings.dr_priority,
             generation_id: Some(self.generation_id),
             state_refresh_interval: self.settings.state_refresh_interval,
             addresses: self.secondary.clone(),

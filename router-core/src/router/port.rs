@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{InterfaceState, SourceFilter};
-use crate::config::Interface;
+use crate::config::{Interface, SsmMapping};
 use crate::counters::Counters;
 use crate::membership::{Family, Querier};
 use crate::pim::link::Link;
@@ -19,6 +19,8 @@ pub struct Port {
     pub igmp: Option<Querier>,
     /// PIM, where it runs.
     pub pim: Option<Link>,
+    /// Sources of source-specific groups for members that name none.
+    pub ssm_mapping: Vec<SsmMapping>,
     /// What was refused apart from IGMP and PIM.
     pub counters: Counters,
 }
