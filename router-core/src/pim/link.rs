@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use super::settings::{LinkSettings, OVERRIDE_INTERVAL, PROPAGATION_DELAY};
 use crate::counters::{Counters, DropReason, MessageKind};
+use crate::coverage::{Coverage, Machine};
+use crate::named;
 use crate::random::Random;
 use crate::time::Time;
 use crate::timers::Timers;
@@ -48,6 +50,40 @@ pub enum Change {
     Down(IpAddr),
 }
 
+/// What is noted of a neighbour's way (see [`crate::coverage`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourState {
+    /// It is none.
+    Unknown,
+    /// It is one.
+    Known,
+}
+
+named!(NeighbourState { "unknown" => NeighbourState::Unknown, "known" => NeighbourState::Known });
+
+/// What happens to a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourEvent {
+    /// A hello; of a known neighbour, with the generation id that it had.
+    Hello,
+    /// A hello with another generation id than the neighbour had.
+    HelloAnew,
+    /// A hello with a hold time of 0.
+    Goodbye,
+    /// NLT(N,I) expires.
+    LivenessTimer,
+    /// The interface goes down or its address changes.
+    InterfaceChanges,
+}
+
+named!(NeighbourEvent {
+    "hello" => NeighbourEvent::Hello,
+    "hello-anew" => NeighbourEvent::HelloAnew,
+    "goodbye" => NeighbourEvent::Goodbye,
+    "liveness-timer" => NeighbourEvent::LivenessTimer,
+    "interface-changes" => NeighbourEvent::InterfaceChanges,
+});
+
 /// What the link wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -79,6 +115,7 @@ pub struct Link {
     timers: Timers<Timer>,
     actions: Vec<Action>,
     counters: Counters,
+    coverage: Coverage,
 }
 
 impl Link {
@@ -94,6 +131,7 @@ impl Link {
             timers: Timers::default(),
             actions: Vec::new(),
             counters: Counters::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -111,6 +149,7 @@ impl Link {
         }
         self.timers.clear();
         for (neighbour, _) in std::mem::take(&mut self.neighbours) {
+            self.coverage.note(Machine::PimNeighbour, &NeighbourState::Known, &NeighbourEvent::InterfaceChanges);
             self.actions.push(Action::Neighbour(Change::Down(neighbour)));
         }
         self.address = address;
@@ -140,7 +179,10 @@ impl Link {
                     self.say_hello();
                 }
                 Timer::TriggeredHello => self.say_hello(),
-                Timer::NeighbourLiveness(neighbour) => self.lose(neighbour),
+                Timer::NeighbourLiveness(neighbour) => {
+                    self.note(neighbour, NeighbourEvent::LivenessTimer);
+                    self.lose(neighbour);
+                }
             }
         }
     }
@@ -160,6 +202,7 @@ impl Link {
         if hold_time == 0 {
             self.counters.receive(MessageKind::PimHello);
             self.timers.cancel(Timer::NeighbourLiveness(source));
+            self.note(source, NeighbourEvent::Goodbye);
             self.lose(source);
             return;
         }
@@ -176,6 +219,8 @@ impl Link {
             Some(_) => None,
         };
         let since = known.map_or(now, |known| known.since);
+        let is_anew = matches!(change, Some(Change::Restarted(_)));
+        self.note(source, if is_anew { NeighbourEvent::HelloAnew } else { NeighbourEvent::Hello });
         self.neighbours.insert(source, Neighbour { since, hello });
         if hold_time == HOLD_FOR_EVER {
             self.timers.cancel(Timer::NeighbourLiveness(source));
@@ -264,6 +309,11 @@ impl Link {
         &self.settings
     }
 
+    /// What neighbours have been through.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
     /// Counters of hellos and of what was refused.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -329,6 +379,12 @@ impl Link {
         let hello = self.hello();
         self.counters.send(MessageKind::PimHello);
         self.actions.push(Action::Hello { source, hello });
+    }
+
+    fn note(&mut self, neighbour: IpAddr, event: NeighbourEvent) {
+        let known = self.neighbours.contains_key(&neighbour);
+        let state = if known { NeighbourState::Known } else { NeighbourState::Unknown };
+        self.coverage.note(Machine::PimNeighbour, &state, &event);
     }
 
     fn lose(&mut self, neighbour: IpAddr) {

@@ -9,6 +9,7 @@ use super::proxy::Upstream;
 use super::{Datagram, Event, EventKind, Input, InterfaceId, InterfaceState, Output};
 use crate::config::{Config, Interface, Multicast};
 use crate::counters::{Counters, DropReason};
+use crate::coverage::Coverage;
 use crate::forwarding::table::{COUNTER_INTERVAL, IDLE, Table};
 use crate::membership::querier::{Action, Header};
 use crate::membership::{Family, Querier, Settings, igmp};
@@ -51,6 +52,8 @@ pub struct Router {
     awaited: BTreeSet<String>,
     ready: bool,
     limits_said: BTreeSet<(&'static str, Option<InterfaceId>)>,
+    /// Of the machines of interfaces that are gone.
+    past: Coverage,
     outputs: VecDeque<Output>,
 }
 
@@ -96,6 +99,7 @@ impl Router {
             counters: Counters::default(),
             ready: false,
             limits_said: BTreeSet::new(),
+            past: Coverage::default(),
             outputs,
         }
     }
@@ -150,6 +154,21 @@ impl Router {
     pub fn poll_timeout(&self) -> Option<Time> {
         let machines = self.ports.values().filter_map(|port| port.igmp.as_ref()?.next_timeout());
         machines.chain(self.table.next_reading()).chain(self.next_pim_timeout()).min()
+    }
+
+    /// Which pairs of a state and an event the machines of this router have been through.
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = self.past.clone();
+        for port in self.ports.values() {
+            port.cover(&mut coverage);
+        }
+        if let Some(dense) = &self.dense {
+            coverage.merge(dense.coverage());
+        }
+        if let Some(sparse) = &self.sparse {
+            coverage.merge(sparse.coverage());
+        }
+        coverage
     }
 
     /// The configuration in force.
@@ -326,7 +345,9 @@ impl Router {
         self.settle_links(now);
         let name = self.name(id);
         self.output(Output::RemoveVif { interface: id });
-        self.ports.remove(&id);
+        if let Some(port) = self.ports.remove(&id) {
+            port.cover(&mut self.past);
+        }
         self.rib.remove_interface(id);
         self.with_dense(now, |dense, context| dense.interface_lost(context, id));
         self.with_sparse(now, |sparse, context| sparse.interface_lost(context, id));

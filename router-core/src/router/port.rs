@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{InterfaceState, SourceFilter};
 use crate::config::{Interface, SsmMapping};
 use crate::counters::Counters;
+use crate::coverage::Coverage;
 use crate::membership::{Family, Querier};
 use crate::pim::link::Link;
 
@@ -26,6 +27,15 @@ pub struct Port {
 }
 
 impl Port {
+    /// Adds what the interface's machines have been through.
+    pub fn cover(&self, coverage: &mut Coverage) {
+        for more in
+            [self.igmp.as_ref().map(Querier::coverage), self.pim.as_ref().map(Link::coverage)].into_iter().flatten()
+        {
+            coverage.merge(more);
+        }
+    }
+
     /// Whether packets of a group neither enter nor leave here (RFC 2365).
     pub fn is_boundary_for(&self, group: IpAddr) -> bool {
         self.config.boundary.iter().any(|prefix| prefix.contains(&group))

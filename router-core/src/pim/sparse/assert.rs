@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use crate::named;
 use crate::pim::metric::AssertMetric;
 
 /// Which of the two machines.
@@ -88,6 +89,97 @@ pub struct Guards {
     /// `AssertTrackingDesired`.
     pub tracking_desired: bool,
 }
+
+/// The columns of the tables, as they are noted (see [`crate::coverage`]): what is heard is told apart by who says it and how good it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// [`Event::Data`] where this router could assert.
+    Data,
+    /// [`Event::Data`] where it could not.
+    DataNoAssert,
+    /// A worse metric than this router's own; of a loser, from another router than the winner.
+    Inferior,
+    /// An assert with the RPT bit where this router could assert by (S,G).
+    RptAssert,
+    /// A better metric than this router's own, and than the winner's.
+    Preferred,
+    /// The winner says that it still is.
+    WinnerStays,
+    /// The winner's metric is worse than this router's own now, or infinite.
+    WinnerYields,
+    /// An assert that means nothing here.
+    NotForIt,
+    /// [`Event::AssertTimerExpires`].
+    AssertTimerExpires,
+    /// [`Event::CouldAssertFalse`].
+    CouldAssertFalse,
+    /// [`Event::TrackingDesiredFalse`].
+    TrackingDesiredFalse,
+    /// [`Event::WinnerGone`].
+    WinnerGone,
+    /// [`Event::MetricImproves`].
+    MetricImproves,
+    /// [`Event::StopsBeingRpfInterface`].
+    StopsBeingRpfInterface,
+    /// [`Event::ReceiveJoin`].
+    ReceiveJoin,
+}
+
+impl EventKind {
+    /// The column of an event in a state.
+    pub fn of(kind: Kind, state: State, event: Event, guards: Guards) -> EventKind {
+        let (metric, from) = match event {
+            Event::Data if guards.could_assert => return EventKind::Data,
+            Event::Data => return EventKind::DataNoAssert,
+            Event::AssertTimerExpires => return EventKind::AssertTimerExpires,
+            Event::CouldAssertFalse => return EventKind::CouldAssertFalse,
+            Event::TrackingDesiredFalse => return EventKind::TrackingDesiredFalse,
+            Event::WinnerGone => return EventKind::WinnerGone,
+            Event::MetricImproves => return EventKind::MetricImproves,
+            Event::StopsBeingRpfInterface => return EventKind::StopsBeingRpfInterface,
+            Event::ReceiveJoin => return EventKind::ReceiveJoin,
+            Event::Heard { metric, from } => (metric, from),
+        };
+        let inferior = guards.mine.is_better_than(&metric) && !guards.mine.is_infinite();
+        match state {
+            _ if kind == Kind::All && !metric.rpt => EventKind::NotForIt,
+            State::NoInfo if kind == Kind::Source && metric.rpt && guards.could_assert => EventKind::RptAssert,
+            State::NoInfo | State::Winner if inferior => EventKind::Inferior,
+            State::NoInfo | State::Winner if !metric.is_infinite() && metric.is_better_than(&guards.mine) => {
+                EventKind::Preferred
+            }
+            State::NoInfo | State::Winner => EventKind::NotForIt,
+            State::Loser { metric: best, .. } if metric.is_better_than(&best) => EventKind::Preferred,
+            State::Loser { winner, .. } if from != winner => EventKind::Inferior,
+            State::Loser { .. } if inferior || metric.is_infinite() => EventKind::WinnerYields,
+            State::Loser { .. } => EventKind::WinnerStays,
+        }
+    }
+}
+
+named!(State {
+    "no-info" => State::NoInfo,
+    "winner" => State::Winner,
+    "loser" => State::Loser { .. },
+});
+
+named!(EventKind {
+    "data" => EventKind::Data,
+    "data-no-assert" => EventKind::DataNoAssert,
+    "inferior" => EventKind::Inferior,
+    "rpt-assert" => EventKind::RptAssert,
+    "preferred" => EventKind::Preferred,
+    "winner-stays" => EventKind::WinnerStays,
+    "winner-yields" => EventKind::WinnerYields,
+    "not-for-it" => EventKind::NotForIt,
+    "assert-timer" => EventKind::AssertTimerExpires,
+    "could-assert-false" => EventKind::CouldAssertFalse,
+    "tracking-desired-false" => EventKind::TrackingDesiredFalse,
+    "winner-gone" => EventKind::WinnerGone,
+    "metric-improves" => EventKind::MetricImproves,
+    "stops-being-rpf-interface" => EventKind::StopsBeingRpfInterface,
+    "join" => EventKind::ReceiveJoin,
+});
 
 /// What they want done: the numbered actions of the RFC. What A2, A5 and A6 store or delete is in the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

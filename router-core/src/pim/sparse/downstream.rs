@@ -1,6 +1,8 @@
 //! The downstream per-interface machines of (*,G) and of (S,G): joins and prunes heard (RFC 7761 §4.5.1, §4.5.2). Figures 2 and 3 of the
 //! RFC are the same table.
 
+use crate::named;
+
 /// Their states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -36,6 +38,19 @@ pub enum Event {
     /// ET expires.
     ExpiryTimerExpires,
 }
+
+named!(State {
+    "no-info" => State::NoInfo,
+    "join" => State::Join,
+    "prune-pending" => State::PrunePending,
+});
+
+named!(Event {
+    "join" => Event::ReceiveJoin,
+    "prune" => Event::ReceivePrune,
+    "prune-pending-timer" => Event::PrunePendingTimerExpires,
+    "expiry-timer" => Event::ExpiryTimerExpires,
+});
 
 /// What they want done, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

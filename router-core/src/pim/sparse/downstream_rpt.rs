@@ -1,5 +1,7 @@
 //! The downstream per-interface machine of (S,G,rpt): prunes of one source on the shared tree (RFC 7761 §4.5.3, figure 4).
 
+use crate::named;
+
 /// Its states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -45,6 +47,23 @@ pub enum Event {
     /// ET expires.
     ExpiryTimerExpires,
 }
+
+named!(State {
+    "no-info" => State::NoInfo,
+    "prune" => State::Prune,
+    "prune-pending" => State::PrunePending,
+    "prune-tmp" => State::PruneTmp,
+    "prune-pending-tmp" => State::PrunePendingTmp,
+});
+
+named!(Event {
+    "join-all" => Event::ReceiveJoinAll,
+    "join" => Event::ReceiveJoin,
+    "prune" => Event::ReceivePrune,
+    "end-of-message" => Event::EndOfMessage,
+    "prune-pending-timer" => Event::PrunePendingTimerExpires,
+    "expiry-timer" => Event::ExpiryTimerExpires,
+});
 
 /// What it wants done, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use super::macros::View;
 use super::outbox::Word;
 use super::{Action, Context, Sparse, assert, downstream, downstream_rpt, macros, register, upstream, upstream_rpt};
 use crate::config::PimSabotage;
+use crate::coverage::Machine;
 use crate::forwarding::EntryKey;
 use crate::pim::link::Link;
 use crate::router::InterfaceId;
@@ -88,6 +89,8 @@ impl Sparse {
         let before = *state;
         let (after, actions) = downstream::transition(before, event);
         *state = after;
+        let machine = if tree.source.is_some() { Machine::SparseDownstream } else { Machine::SparseDownstreamAll };
+        self.coverage.note(machine, &before, &event);
         let (expiry, pending) = (Timer::Expiry(tree, i), Timer::PrunePending(tree, i));
         for action in actions {
             match action {
@@ -121,6 +124,7 @@ impl Sparse {
         let before = *state;
         let (after, actions) = downstream_rpt::transition(before, event);
         *state = after;
+        self.coverage.note(Machine::SparseDownstreamRpt, &before, &event);
         let (expiry, pending) = (Timer::RptExpiry(key, i), Timer::RptPrunePending(key, i));
         for action in actions {
             match action {
@@ -161,8 +165,11 @@ impl Sparse {
         use upstream::Action as Wanted;
         let Some(known) = self.known_upstream(tree) else { return };
         let (state, actions) = upstream::transition(known.state, event);
-        let changed = std::mem::replace(&mut known.state, state) != state;
+        let before = std::mem::replace(&mut known.state, state);
         let known = *known;
+        let changed = before != state;
+        let machine = if tree.source.is_some() { Machine::SparseUpstream } else { Machine::SparseUpstreamAll };
+        self.coverage.note(machine, &before, &event);
         if changed {
             self.actions.push(Action::Upstream(tree, state));
         }
@@ -217,8 +224,10 @@ impl Sparse {
     pub(super) fn upstream_rpt(&mut self, context: &mut Context<'_>, key: EntryKey, event: upstream_rpt::Event) {
         use upstream_rpt::Action;
         let Some(entry) = self.source(key) else { return };
-        let (state, actions) = upstream_rpt::transition(entry.rpt, event);
+        let before = entry.rpt;
+        let (state, actions) = upstream_rpt::transition(before, event);
         entry.rpt = state;
+        self.coverage.note(Machine::SparseUpstreamRpt, &before, &event);
         let timer = Timer::Override(key);
         for action in actions {
             match action {
@@ -244,8 +253,11 @@ impl Sparse {
     pub(super) fn register(&mut self, context: &mut Context<'_>, key: EntryKey, event: register::Event) {
         use register::Action as Wanted;
         let Some(entry) = self.source(key) else { return };
-        let (state, actions) = register::transition(entry.register, event);
-        if std::mem::replace(&mut entry.register, state) != state {
+        let before = entry.register;
+        let (state, actions) = register::transition(before, event);
+        entry.register = state;
+        self.coverage.note(Machine::SparseRegister, &before, &event);
+        if before != state {
             self.actions.push(Action::Register(key, state));
         }
         let timer = Timer::RegisterStop(key);
@@ -307,6 +319,8 @@ impl Sparse {
         {
             return before == State::NoInfo;
         }
+        let machine = if tree.source.is_some() { Machine::SparseAssert } else { Machine::SparseAssertAll };
+        self.coverage.note(machine, &before, &assert::EventKind::of(kind, before, event, guards));
         let (after, action) = assert::transition(kind, before, event, guards);
         if before == State::NoInfo && after == State::NoInfo {
             return true;

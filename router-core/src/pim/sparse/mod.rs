@@ -43,6 +43,7 @@ use super::mode::{Mode, Modes};
 use super::mrib::{self, Rpf};
 use super::rp::RpTable;
 use crate::counters::DropReason;
+use crate::coverage::Coverage;
 use crate::forwarding::{EntryKey, ForwardingEntry};
 use crate::random::Random;
 use crate::rib::Rib;
@@ -158,6 +159,7 @@ pub struct Sparse {
     drs: BTreeMap<InterfaceId, bool>,
     /// The random number of what happens now: whatever it delays for a thousand trees is delayed alike, so that it goes in few messages.
     roll: u64,
+    coverage: Coverage,
 }
 
 impl Sparse {
@@ -174,6 +176,7 @@ impl Sparse {
             actions: Vec::new(),
             drs: BTreeMap::new(),
             roll: 0,
+            coverage: Coverage::default(),
         }
     }
 
@@ -197,6 +200,11 @@ impl Sparse {
     /// When a timer runs out, if it runs.
     pub fn deadline(&self, timer: Timer) -> Option<Time> {
         self.timers.deadline(timer)
+    }
+
+    /// Which pairs of a state and an event the machines have been through.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// Whether nothing is kept.

@@ -1,5 +1,7 @@
 //! The register machine of (S,G) at the designated router of the source's link (RFC 7761 §4.4.1, figure 1).
 
+use crate::named;
+
 /// Its states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -40,6 +42,21 @@ pub enum Event {
     /// RP(G) is another router.
     RpChanged,
 }
+
+named!(State {
+    "no-info" => State::NoInfo,
+    "join" => State::Join,
+    "join-pending" => State::JoinPending,
+    "prune" => State::Prune,
+});
+
+named!(Event {
+    "register-stop-timer" => Event::RegisterStopTimerExpires,
+    "could-register-true" => Event::CouldRegisterTrue,
+    "could-register-false" => Event::CouldRegisterFalse,
+    "register-stop" => Event::ReceiveRegisterStop,
+    "rp-changed" => Event::RpChanged,
+});
 
 /// What it wants done, in order. That the register tunnel is added or removed is what Join state means: see [`super::macros::joins`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The upstream machines of (*,G) and of (S,G): joining toward the rendezvous point and the source (RFC 7761 §4.5.4, §4.5.5). Figure 6 is
 //! figure 5 with the SPTbit and two more prunes to override.
 
+use crate::named;
+
 /// Their states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -45,6 +47,24 @@ pub enum Event {
     /// RPF' has restarted.
     GenIdChanges,
 }
+
+named!(State {
+    "not-joined" => State::NotJoined,
+    "joined" => State::Joined,
+});
+
+named!(Event {
+    "join-desired-true" => Event::JoinDesiredTrue,
+    "join-desired-false" => Event::JoinDesiredFalse,
+    "join-timer" => Event::JoinTimerExpires,
+    "see-join" => Event::SeeJoin,
+    "see-prune" => Event::SeePrune,
+    "see-prune-rpt" => Event::SeePruneRpt,
+    "see-prune-all" => Event::SeePruneAll,
+    "neighbour-changes-by-assert" => Event::NeighbourChangesByAssert,
+    "neighbour-changes" => Event::NeighbourChanges,
+    "gen-id-changes" => Event::GenIdChanges,
+});
 
 /// What they want done, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The upstream machine of (S,G,rpt) for triggered messages: pruning one source off the shared tree (RFC 7761 §4.5.7, figure 7).
 
+use crate::named;
+
 /// Its states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -45,6 +47,24 @@ pub enum Event {
     /// RPF'(S,G,rpt) is RPF'(*,G) again.
     NeighbourBecomesAll,
 }
+
+named!(State {
+    "not-joined" => State::NotJoined,
+    "pruned" => State::Pruned,
+    "not-pruned" => State::NotPruned,
+});
+
+named!(Event {
+    "prune-desired-true" => Event::PruneDesiredTrue,
+    "prune-desired-false" => Event::PruneDesiredFalse,
+    "rpt-join-desired-false" => Event::RptJoinDesiredFalse,
+    "olist-non-null" => Event::OlistNonNull,
+    "override-timer" => Event::OverrideTimerExpires,
+    "see-prune" => Event::SeePrune,
+    "see-join" => Event::SeeJoin,
+    "see-prune-source" => Event::SeePruneSource,
+    "neighbour-becomes-all" => Event::NeighbourBecomesAll,
+});
 
 /// What it wants done, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
