@@ -36,6 +36,8 @@ const ROUTER_GROUPS: [Ipv4Addr; 2] = [igmp::ALL_ROUTERS, igmp::ALL_V3_ROUTERS];
 pub(super) struct Shell {
     /// The daemon's machine, while it runs.
     machine: Option<Router>,
+    /// It is at work, and what it does may come back to it.
+    is_at_work: bool,
     /// It is to run: it has been started.
     is_started: bool,
     /// It has said so.
@@ -170,7 +172,7 @@ impl Engine<'_> {
     /// Puts something where a daemon reads it.
     pub(super) fn tell(&mut self, id: NodeId, input: Input) {
         let Some(shell) = self.shell(id) else { return };
-        if shell.machine.is_none() {
+        if shell.machine.is_none() && !shell.is_at_work {
             return;
         }
         if shell.inbox.len() >= INBOX_MAX && !is_state(&input) {
@@ -259,7 +261,9 @@ impl Engine<'_> {
     /// Hands an input to a daemon's machine and does what it wants done.
     fn handle(&mut self, id: NodeId, input: Input) {
         let now = self.now;
-        let Some(mut machine) = self.shell(id).and_then(|shell| shell.machine.take()) else { return };
+        let Some(shell) = self.shell(id) else { return };
+        let Some(mut machine) = shell.machine.take() else { return };
+        shell.is_at_work = true;
         let mut answers = VecDeque::from([input]);
         while let Some(input) = answers.pop_front() {
             machine.handle(now, input);
@@ -269,6 +273,7 @@ impl Engine<'_> {
         }
         if let Some(shell) = self.shell(id) {
             shell.machine = Some(machine);
+            shell.is_at_work = false;
         }
     }
 
