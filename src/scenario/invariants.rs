@@ -37,6 +37,8 @@ struct Permitted {
     convergence: Convergence,
     /// By then after a change it is decided who forwards.
     asserts: Duration,
+    /// When a wire brought frames twice.
+    doubled: Vec<(Time, Time)>,
 }
 
 impl Permitted {
@@ -55,7 +57,14 @@ impl Permitted {
         unsettled.extend(run.losses.iter().map(|losing| {
             (losing.from, losing.to.map_or(Time(u64::MAX), |to| to + convergence.prune_limit + settle + held_up))
         }));
-        Some(Permitted { spans, unsettled, convergence, asserts: convergence.asserts(pace) + run.options.slack })
+        // One whose hellos were lost is to be heard again, too.
+        let recovery = convergence.prune_limit.max(convergence.liveness) + settle + held_up;
+        unsettled.extend(run.mistreated.iter().map(|m| (m.from, m.to.map_or(Time(u64::MAX), |to| to + recovery))));
+        let drain = run.drain_time();
+        let doubled = run.mistreated.iter().filter(|m| m.how.duplicate > 0.0);
+        let doubled = doubled.map(|m| (m.from, m.to.map_or(Time(u64::MAX), |to| to + m.how.delay + drain))).collect();
+        let asserts = convergence.asserts(pace) + run.options.slack;
+        Some(Permitted { spans, unsettled, convergence, asserts, doubled })
     }
 
     fn at(&self, time: Time) -> Option<&Flow> {
@@ -77,11 +86,18 @@ impl Permitted {
         self.unsettled.iter().any(|(from, to)| (*from..=*to).contains(&time))
     }
 
+    fn is_doubled_at(&self, time: Time) -> bool {
+        self.doubled.iter().any(|(from, to)| (*from..=*to).contains(&time))
+    }
+
     /// Of the times at which a packet crossed a wire once more, in order, the first for which there is no excuse.
     fn first_without_excuse(&self, times: impl Iterator<Item = Time>) -> Option<Time> {
         // Without state refresh, each assert runs out after its time, and is decided anew.
         let mut decided_again: Option<Time> = None;
         for time in times {
+            if self.is_doubled_at(time) {
+                continue;
+            }
             if self.convergence.is_dense && self.is_unsettled_at(time) {
                 decided_again = Some(time);
                 continue;

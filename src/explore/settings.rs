@@ -1,0 +1,77 @@
+//! Timers and versions of a run, drawn within the ranges that the RFCs give or that networks use.
+
+use std::time::Duration;
+
+use router_core::time::Span;
+
+use super::draw::Draw;
+use crate::topology::plan::{NodeKind, Plan};
+
+/// Scales of timers: the kernel's own constants do not scale, so that each scale mixes the two in another way.
+const SCALES: [f64; 3] = [0.02, 0.05, 0.1];
+
+/// Draws what all routers of a plan are set to: timers that are announced nowhere must be the same on a wire.
+pub fn draw(plan: &mut Plan, draw: &mut Draw) {
+    plan.timers = draw.pick(&SCALES).copied().unwrap_or(0.05);
+    let defaults = draw.percent(25);
+    let mut span = |least: u64, most: u64| Some(Span(draw.millis(least / 100, most / 100) * 100));
+    let hello_period = span(10_000, 60_000);
+    let triggered_hello_delay = span(0, 5_000);
+    let propagation_delay = span(100, 1_000);
+    let override_interval = span(500, 5_000);
+    let assert_time = span(60_000, 240_000);
+    let graft_retry_period = span(1_000, 5_000);
+    let prune_hold_time = span(60_000, 300_000);
+    let source_lifetime = span(60_000, 300_000);
+    let state_refresh_interval = span(20_000, 90_000);
+    let query_interval = span(30_000, 180_000);
+    let query_response_interval = span(1_000, 20_000);
+    let last_member_query_interval = span(500, 5_000);
+    let startup_query_response_interval = span(100, 2_000);
+    let robustness = Some(draw.between(2, 3) as u8);
+    let state_refresh = Some(draw.percent(75));
+    let lan_prune_delay = Some(draw.percent(85));
+    for node in &mut plan.nodes {
+        let NodeKind::Router(router) = &mut node.kind else { continue };
+        if defaults {
+            continue;
+        }
+        let igmp = &mut router.igmp;
+        igmp.robustness = robustness;
+        igmp.query_interval = query_interval;
+        igmp.query_response_interval = query_response_interval;
+        igmp.last_member_query_interval = last_member_query_interval;
+        igmp.startup_query_response_interval = startup_query_response_interval;
+        igmp.startup_query_interval = None;
+        if !router.multicast.is_pim() {
+            continue;
+        }
+        let pim = &mut router.pim;
+        pim.hello_period = hello_period;
+        pim.hello_hold_time = None;
+        pim.triggered_hello_delay = triggered_hello_delay;
+        pim.propagation_delay = propagation_delay;
+        pim.override_interval = override_interval;
+        pim.assert_time = assert_time;
+        pim.graft_retry_period = graft_retry_period;
+        pim.prune_hold_time = prune_hold_time;
+        pim.prune_limit = prune_hold_time;
+        pim.source_lifetime = source_lifetime;
+        pim.state_refresh_interval = state_refresh_interval;
+        pim.refresh_limit_interval = None;
+        pim.state_refresh = state_refresh;
+        pim.lan_prune_delay = lan_prune_delay;
+    }
+    if draw.percent(30) {
+        for node in &mut plan.nodes {
+            if let NodeKind::Host(host) = &mut node.kind {
+                host.igmp_version = draw.pick(&[None, None, Some(3), Some(2), Some(1)]).copied().flatten();
+            }
+        }
+    }
+}
+
+/// A span of the file as the lab runs it.
+pub fn scaled(plan: &Plan, span: Option<Span>, otherwise: u64) -> Duration {
+    plan.scaled(span.map_or(Duration::from_secs(otherwise), Span::get))
+}
