@@ -11,11 +11,14 @@
 #![forbid(unsafe_code)]
 
 pub mod draw;
+mod flow;
+pub mod render;
 mod rest;
 pub mod run;
 pub mod schedule;
 pub mod search;
 mod settings;
 mod subject;
+pub mod write;
 
 pub use subject::Subject;

@@ -1,31 +1,23 @@
-//! Draws what happens in a run: a scenario in the file's own language, so that what a run finds is a file.
+//! Draws what happens in a run.
 //!
-//! Phases follow one another: some disturbances at random moments, a rest as long as the protocols need (see [`super::rest`]), then checks
-//! of what the oracle says must be delivered, in the world as the disturbances left it. In the end all is repaired, everybody leaves, all
-//! sources stop, and nothing may be left of them.
+//! Phases follow one another: some disturbances at random moments, a rest as long as the protocols need, then checks in the world as the
+//! disturbances left it. In the end all is repaired, everybody leaves, all sources stop, and nothing may be left of them. What is drawn
+//! becomes a scenario by [`super::render`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::draw::Draw;
+use super::render::{self, Item};
 use super::rest::Rest;
 use super::settings;
 use super::subject::Subject;
-use crate::oracle::{Flow, World};
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId};
-use crate::topology::steps::{
-    Action, Cut, CutKind, Deadline, Expectation, Formula, Message, MessageLoss, Mistreatment, Scenario, SourceFilter,
-    Step, Stream,
-};
+use crate::topology::steps::{Action, Cut, CutKind, Message, MessageLoss, Mistreatment, SourceFilter, Stream};
 
-/// Name of a run's scenario.
-pub const SCENARIO: &str = "explored";
 /// Between two packets of a stream, in milliseconds.
 const PACES: [u64; 3] = [250, 500, 1000];
-/// Packets that a check of a delivery judges.
-const JUDGED: u32 = 3;
-
 /// Messages whose loss is tried.
 const LOST: [Message; 9] = [
     Message::Igmpv3Report,
@@ -56,32 +48,45 @@ enum Kind {
     Impair,
 }
 
+/// What is to happen in a run, and on what.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// The topology with the run's settings and seed; no scenario.
+    pub plan: Plan,
+    /// What happens, in order.
+    pub items: Vec<Item>,
+}
+
+impl Schedule {
+    /// The plan with the one scenario that the schedule makes.
+    pub fn plan(&self) -> Plan {
+        let mut plan = self.plan.clone();
+        plan.scenarios = vec![render::scenario(&self.plan, &self.items)];
+        plan
+    }
+}
+
 /// A run that is being drawn.
 struct Drawing<'a> {
     subject: &'a Subject,
     plan: &'a Plan,
     draw: Draw,
-    world: World,
     rest: Rest,
     pace: Duration,
-    steps: Vec<Action>,
+    items: Vec<Item>,
     /// Streams that run.
     running: Vec<Stream>,
-    /// Sources and groups that ever were.
-    seen: BTreeSet<(NodeId, usize, IpAddr)>,
     names: usize,
-    joined: BTreeMap<(NodeId, IpAddr), SourceFilter>,
+    joined: BTreeSet<(NodeId, IpAddr)>,
     cut: BTreeSet<WireId>,
     dead: BTreeSet<NodeId>,
     paused: BTreeSet<NodeId>,
     /// Wires whose frames are lost or mistreated.
     lossy: BTreeSet<WireId>,
-    /// Something happened that somebody may only miss.
-    is_missed: bool,
 }
 
-/// Draws a run: a plan with the run's settings, seed and one scenario.
-pub fn draw(subject: &Subject, mut draw: Draw) -> Plan {
+/// Draws a run.
+pub fn draw(subject: &Subject, mut draw: Draw) -> Schedule {
     let mut plan = subject.plan.clone();
     // A file holds no greater ones.
     plan.seed = draw.bits() >> 12;
@@ -92,33 +97,24 @@ pub fn draw(subject: &Subject, mut draw: Draw) -> Plan {
         plan: &plan,
         rest: Rest::of(&plan, pace),
         draw,
-        world: World::new(),
         pace,
-        steps: Vec::new(),
+        items: Vec::new(),
         running: Vec::new(),
-        seen: BTreeSet::new(),
         names: 0,
-        joined: BTreeMap::new(),
+        joined: BTreeSet::new(),
         cut: BTreeSet::new(),
         dead: BTreeSet::new(),
         paused: BTreeSet::new(),
         lossy: BTreeSet::new(),
-        is_missed: false,
     };
     drawing.all();
-    let steps = drawing.steps.into_iter().enumerate();
-    let steps = steps.map(|(n, action)| Step { line: n + 1, text: String::new(), action }).collect();
-    plan.scenarios = vec![Scenario { name: SCENARIO.into(), steps, without: Vec::new() }];
-    plan
+    let items = drawing.items;
+    Schedule { plan, items }
 }
 
 impl Drawing<'_> {
     fn all(&mut self) {
-        if self.plan.node_ids().any(|id| self.plan.node(id).router().is_some_and(|r| r.multicast.is_pim())) {
-            let at = self.pim_ends();
-            let within = Deadline::Formula(Formula::NeighbourLatency);
-            self.steps.push(Action::Expect(Expectation::Neighbours { at, are: None, within }));
-        }
+        self.items.push(Item::Meet);
         let phases = self.draw.between(1, 3);
         for phase in 0..phases {
             let first = phase == 0;
@@ -131,21 +127,14 @@ impl Drawing<'_> {
                 self.disturb();
             }
             self.mend(false);
-            self.rest();
-            self.check();
+            self.items.extend([Item::Rest, Item::Check]);
         }
         self.mend(true);
         self.end();
     }
 
-    fn pim_ends(&self) -> Vec<Attachment> {
-        let ends = self.plan.node_ids().flat_map(|node| {
-            (0..self.plan.node(node).interfaces.len()).map(move |interface| Attachment { node, interface })
-        });
-        let others = |at: &Attachment| {
-            self.plan.wire(self.plan.interface(*at).wire).ends.iter().any(|o| o != at && self.plan.pim_at(*o).is_some())
-        };
-        ends.filter(|at| self.plan.pim_at(*at).is_some() && others(at)).collect()
+    fn act(&mut self, action: Action) {
+        self.items.push(Item::Act(action));
     }
 
     fn pause_a_moment(&mut self) {
@@ -157,7 +146,7 @@ impl Drawing<'_> {
             _ => u64::try_from(self.rest.told.as_millis()).unwrap_or(10_000),
         };
         let time = self.draw.millis(1, most);
-        self.steps.push(Action::Wait { time });
+        self.items.push(Item::Moment(time));
     }
 
     fn disturb(&mut self) {
@@ -203,9 +192,8 @@ impl Drawing<'_> {
             return;
         };
         let filter = self.filter(host);
-        self.world.join(host, group, &filter);
-        self.joined.insert((host, group), filter.clone());
-        self.steps.push(Action::Join { hosts: vec![host], group, groups: 1, filter });
+        self.joined.insert((host, group));
+        self.act(Action::Join { hosts: vec![host], group, groups: 1, filter });
     }
 
     /// All sources, or some of them where the host can name them.
@@ -224,15 +212,14 @@ impl Drawing<'_> {
     }
 
     fn leave(&mut self) {
-        let members: Vec<(NodeId, IpAddr)> = self.joined.keys().copied().collect();
+        let members: Vec<(NodeId, IpAddr)> = self.joined.iter().copied().collect();
         let Some(&(host, group)) = self.draw.pick(&members) else { return };
         self.leave_of(host, group);
     }
 
     fn leave_of(&mut self, host: NodeId, group: IpAddr) {
-        self.world.leave(host, group);
         self.joined.remove(&(host, group));
-        self.steps.push(Action::Leave { hosts: vec![host], group, groups: 1 });
+        self.act(Action::Leave { hosts: vec![host], group, groups: 1 });
     }
 
     fn start(&mut self) {
@@ -258,9 +245,8 @@ impl Drawing<'_> {
             count: None,
             burst: 1,
         };
-        self.seen.insert((from, interface, group));
         self.running.push(stream.clone());
-        self.steps.push(Action::Stream(stream));
+        self.act(Action::Stream(stream));
     }
 
     fn stop(&mut self) {
@@ -269,7 +255,7 @@ impl Drawing<'_> {
         }
         let at = self.draw.below(self.running.len());
         let stream = self.running.remove(at);
-        self.steps.push(Action::Stop { stream: stream.name });
+        self.act(Action::Stop { stream: stream.name });
     }
 
     /// A wire that may fail: mostly one between routers.
@@ -298,9 +284,7 @@ impl Drawing<'_> {
         if !self.cut.insert(cut.wire) {
             return;
         }
-        self.is_missed |= cut.how == CutKind::Silent;
-        self.world.fail(&cut);
-        self.steps.push(Action::Fail(cut));
+        self.act(Action::Fail(cut));
     }
 
     fn restore(&mut self) {
@@ -313,8 +297,7 @@ impl Drawing<'_> {
     fn restore_wire(&mut self, wire: WireId) {
         self.cut.remove(&wire);
         self.lossy.remove(&wire);
-        self.world.restore(wire, None);
-        self.steps.push(Action::Restore { wire, end: None });
+        self.act(Action::Restore { wire, end: None });
     }
 
     /// Routers on two sides lose sight of each other.
@@ -335,9 +318,7 @@ impl Drawing<'_> {
         let Some(&node) = self.draw.pick(&self.subject.routers) else { return };
         if self.dead.len() < 2 && self.dead.insert(node) {
             self.paused.remove(&node);
-            self.is_missed = true;
-            self.world.kill(node);
-            self.steps.push(Action::Kill { node });
+            self.act(Action::Kill { node });
         }
     }
 
@@ -350,16 +331,13 @@ impl Drawing<'_> {
     fn restart_of(&mut self, node: NodeId) {
         self.dead.remove(&node);
         self.paused.remove(&node);
-        self.world.restart(node);
-        self.steps.push(Action::Restart { node });
+        self.act(Action::Restart { node });
     }
 
     fn pause(&mut self) {
         let Some(&node) = self.draw.pick(&self.subject.routers) else { return };
         if !self.dead.contains(&node) && self.paused.insert(node) {
-            self.is_missed = true;
-            self.world.pause(node);
-            self.steps.push(Action::Pause { node });
+            self.act(Action::Pause { node });
         }
     }
 
@@ -369,8 +347,7 @@ impl Drawing<'_> {
         let from = if self.draw.percent(50) { self.draw.pick(ends).copied() } else { None };
         let count = self.draw.between(1, 3) as u32;
         self.lossy.insert(wire);
-        self.is_missed = true;
-        self.steps.push(Action::Drop(MessageLoss { wire, from, message, count }));
+        self.act(Action::Drop(MessageLoss { wire, from, message, count }));
     }
 
     fn impair(&mut self) {
@@ -386,8 +363,7 @@ impl Drawing<'_> {
             return;
         }
         self.lossy.insert(wire);
-        self.is_missed = true;
-        self.steps.push(Action::Impair(Mistreatment { wire, from, delay, loss, duplicate, reorder, corrupt }));
+        self.act(Action::Impair(Mistreatment { wire, from, delay, loss, duplicate, reorder, corrupt }));
     }
 
     /// Ends what has an end with its phase: losses and pauses; and of cuts and deaths about a half, in the end all.
@@ -399,8 +375,7 @@ impl Drawing<'_> {
         for node in self.paused.clone() {
             if all || self.draw.percent(90) {
                 self.paused.remove(&node);
-                self.world.resume(node);
-                self.steps.push(Action::Resume { node });
+                self.act(Action::Resume { node });
             } else {
                 self.restart_of(node);
             }
@@ -417,45 +392,12 @@ impl Drawing<'_> {
         }
     }
 
-    fn rest(&mut self) {
-        let time = if self.is_missed { self.rest.missed } else { self.rest.told };
-        // Silent cuts and deaths stay: they are known of once they have been missed.
-        self.is_missed = false;
-        self.steps.push(Action::Wait { time: whole_millis(time) });
-    }
-
-    /// What must hold at rest.
-    fn check(&mut self) {
-        let within = Deadline::After(self.pace * 4);
-        for stream in self.running.clone() {
-            let Some(flow) = Flow::of(self.plan, &self.world, &stream) else { continue };
-            let to: Vec<NodeId> = flow.must_receive().map(|(host, _)| host).collect();
-            if to.is_empty() {
-                continue;
-            }
-            let lasting = self.pace * JUDGED;
-            let stream = stream.name;
-            self.steps.push(Action::Expect(Expectation::Delivered {
-                stream,
-                to,
-                within,
-                lasting,
-                loss: 0,
-                duplicates: 0,
-            }));
-        }
-        for stream in self.running.clone() {
-            self.steps.push(Action::Expect(Expectation::Tree { stream: stream.name, within }));
-        }
-    }
-
     /// Everybody leaves, all sources stop: nothing may be left of them.
     fn end(&mut self) {
         if self.draw.percent(50) {
-            self.rest();
-            self.check();
+            self.items.extend([Item::Rest, Item::Check]);
         }
-        let mut members: Vec<(NodeId, IpAddr)> = self.joined.keys().copied().collect();
+        let mut members: Vec<(NodeId, IpAddr)> = self.joined.iter().copied().collect();
         while !self.running.is_empty() || !members.is_empty() {
             if self.draw.below(self.running.len() + members.len()) < self.running.len() {
                 self.stop();
@@ -464,32 +406,10 @@ impl Drawing<'_> {
                 self.leave_of(host, group);
             }
         }
-        let within = Deadline::After(Duration::from_secs(1));
-        self.steps.push(Action::Wait { time: whole_millis(self.rest.missed + self.rest.gone) });
-        for (node, interface, group) in std::mem::take(&mut self.seen) {
-            let Some(source) = self.plan.interface(Attachment { node, interface }).address_like(group) else {
-                continue;
-            };
-            for &router in &self.subject.routers {
-                self.steps.push(Action::Expect(Expectation::Entry {
-                    router,
-                    source,
-                    group,
-                    present: false,
-                    incoming: None,
-                    outgoing: None,
-                    within,
-                }));
-            }
-        }
+        self.items.push(Item::Gone);
     }
 }
 
 fn address(plan: &Plan, node: NodeId) -> Option<IpAddr> {
     plan.node(node).interfaces.iter().find_map(|interface| interface.ipv4()).map(|net| IpAddr::V4(net.addr()))
-}
-
-/// As a file can say it.
-fn whole_millis(span: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX) + 1)
 }

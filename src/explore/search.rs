@@ -51,7 +51,7 @@ pub fn plan_of(subjects: &[Subject], seed: u64, run: u64) -> Option<(usize, Plan
     let count = subjects.len() as u64;
     let index = usize::try_from(run.checked_rem(count)?).ok()?;
     let subject = subjects.get(index)?;
-    Some((index, schedule::draw(subject, Draw::of_run(seed, &subject.plan.name, run / count))))
+    Some((index, schedule::draw(subject, Draw::of_run(seed, &subject.plan.name, run / count)).plan()))
 }
 
 /// Runs them all; `progress` is called after each.
