@@ -10,14 +10,17 @@
 //! nothing else.
 #![forbid(unsafe_code)]
 
+pub mod coverage;
 pub mod draw;
 mod flow;
+pub mod prune;
 pub mod render;
 mod rest;
 pub mod run;
 pub mod schedule;
 pub mod search;
 mod settings;
+pub mod shrink;
 mod subject;
 pub mod write;
 

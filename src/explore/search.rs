@@ -1,15 +1,15 @@
-//! Many runs, on several threads; what they gave is the same whatever their number.
+//! Many runs, on several threads; what they give is the same whatever the number of threads.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use router_core::coverage::{Coverage, Pair};
 
+use super::Subject;
 use super::draw::Draw;
 use super::run::{self, Violation};
-use super::{Subject, schedule};
-use crate::topology::plan::Plan;
+use super::schedule::{self, Schedule};
 
 /// How many runs, of which seed, on how many threads.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub struct Options {
     pub seed: u64,
     /// Threads.
     pub jobs: usize,
+    /// The search ends after so many runs that violated something.
+    pub failures: usize,
 }
 
 /// A run that violated something.
@@ -33,50 +35,85 @@ pub struct Failed {
     pub violations: Vec<Violation>,
 }
 
-/// What a search has given so far.
+/// What a search has given so far: of all runs up to a number, in their order.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Runs that have ended.
+    /// How many runs.
     pub runs: u64,
     /// What machines went through, in all runs together.
     pub coverage: Coverage,
     /// By pair that was reached: in how many runs.
     pub reached: BTreeMap<Pair, u64>,
-    /// Runs that violated something, by their number.
-    pub failed: BTreeMap<u64, Failed>,
+    /// Runs that violated something.
+    pub failed: Vec<Failed>,
 }
 
-/// The plan of a run.
-pub fn plan_of(subjects: &[Subject], seed: u64, run: u64) -> Option<(usize, Plan)> {
+/// What one run gave.
+struct Single {
+    subject: usize,
+    coverage: Coverage,
+    violations: Vec<Violation>,
+}
+
+/// A tally, and runs that ended before one of a lower number did.
+#[derive(Default)]
+struct Merging {
+    tally: Tally,
+    early: BTreeMap<u64, Single>,
+}
+
+/// What a run does, and the index of its subject.
+pub fn schedule_of(subjects: &[Subject], seed: u64, run: u64) -> Option<(usize, Schedule)> {
     let count = subjects.len() as u64;
     let index = usize::try_from(run.checked_rem(count)?).ok()?;
     let subject = subjects.get(index)?;
-    Some((index, schedule::draw(subject, Draw::of_run(seed, &subject.plan.name, run / count)).plan()))
+    Some((index, schedule::draw(subject, Draw::of_run(seed, &subject.plan.name, run / count))))
 }
 
-/// Runs them all; `progress` is called after each.
+fn single(subjects: &[Subject], seed: u64, number: u64) -> Option<Single> {
+    let (subject, schedule) = schedule_of(subjects, seed, number)?;
+    let outcome = run::run(&schedule.plan())?;
+    Some(Single { subject, coverage: outcome.coverage, violations: outcome.violations })
+}
+
+impl Merging {
+    /// Takes a run in; gives whether the search is over.
+    fn add(&mut self, number: u64, single: Single, failures: usize) -> bool {
+        self.early.insert(number, single);
+        while self.tally.failed.len() < failures
+            && let Some(Single { subject, coverage, violations }) = self.early.remove(&self.tally.runs)
+        {
+            let tally = &mut self.tally;
+            for pair in Pair::all().filter(|pair| coverage.has(*pair)) {
+                *tally.reached.entry(pair).or_default() += 1;
+            }
+            tally.coverage.merge(&coverage);
+            if !violations.is_empty() {
+                tally.failed.push(Failed { run: tally.runs, subject, violations });
+            }
+            tally.runs += 1;
+        }
+        self.tally.failed.len() >= failures
+    }
+}
+
+/// Runs them all; `progress` is called now and then.
 pub fn run_many(subjects: &[Subject], options: Options, progress: &(dyn Fn(&Tally) + Sync)) -> Tally {
-    let tally: Mutex<Tally> = Mutex::new(Tally::default());
+    let merging: Mutex<Merging> = Mutex::default();
     let next = AtomicU64::new(0);
+    let is_over = AtomicBool::new(false);
     let work = || {
-        loop {
+        while !is_over.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= options.runs {
                 return;
             }
-            let Some((subject, plan)) = plan_of(subjects, options.seed, number) else { return };
-            let Some(outcome) = run::run(&plan) else { return };
-            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            tally.runs += 1;
-            for pair in Pair::all().filter(|pair| outcome.coverage.has(*pair)) {
-                *tally.reached.entry(pair).or_default() += 1;
+            let Some(single) = single(subjects, options.seed, number) else { return };
+            let mut merging = merging.lock().unwrap_or_else(PoisonError::into_inner);
+            if merging.add(number, single, options.failures.max(1)) {
+                is_over.store(true, Ordering::Relaxed);
             }
-            tally.coverage.merge(&outcome.coverage);
-            if !outcome.violations.is_empty() {
-                let violations = outcome.violations;
-                tally.failed.insert(number, Failed { run: number, subject, violations });
-            }
-            progress(&tally);
+            progress(&merging.tally);
         }
     };
     std::thread::scope(|scope| {
@@ -85,5 +122,5 @@ pub fn run_many(subjects: &[Subject], options: Options, progress: &(dyn Fn(&Tall
         }
         work();
     });
-    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
+    merging.into_inner().unwrap_or_else(PoisonError::into_inner).tally
 }
