@@ -23,8 +23,8 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// The times of a plan, with streams of a packet every `pace`.
-    pub fn of(plan: &Plan, pace: Duration) -> Rest {
+    /// The times of a plan, with streams of a packet every `pace`; `excludes`: somebody wants all but some sources of a group.
+    pub fn of(plan: &Plan, pace: Duration, excludes: bool) -> Rest {
         let world = World::new();
         let deadlines = Deadlines::new(plan, &world).with_pace(pace);
         let convergence = Convergence::of(plan);
@@ -33,7 +33,7 @@ impl Rest {
         // Older hosts, whose groups know no leaves, and sources that a leave cannot name.
         let older = plan.nodes.iter().any(|node| node.host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3)))
             || plan.nodes.iter().any(|node| node.router().is_some_and(|r| r.igmp.version.is_some_and(|v| v < 3)));
-        let leave = if older { believed } else { longest(&|wire| deadlines.leave(wire, None)) };
+        let leave = if older || excludes { believed } else { longest(&|wire| deadlines.leave(wire, None)) };
         let told = KERNEL + leave + convergence.settle(pace);
         let missed = told + believed.max(convergence.liveness).max(convergence.prune_limit) + convergence.prunes;
         let lifetimes = plan.nodes.iter().filter_map(|node| node.router()).map(|router| match router.multicast {

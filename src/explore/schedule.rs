@@ -95,7 +95,7 @@ pub fn draw(subject: &Subject, mut draw: Draw) -> Schedule {
     let mut drawing = Drawing {
         subject,
         plan: &plan,
-        rest: Rest::of(&plan, pace),
+        rest: Rest::of(&plan, pace, false),
         draw,
         pace,
         items: Vec::new(),

@@ -1,8 +1,11 @@
 //! Timers and versions of a run, drawn within the ranges that the RFCs give or that networks use.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use router_core::time::Span;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::draw::Draw;
 use crate::topology::plan::{NodeKind, Plan};
@@ -69,9 +72,74 @@ pub fn draw(plan: &mut Plan, draw: &mut Draw) {
             }
         }
     }
+    if has_version_1(plan) {
+        // Version 1 says no response time: its hosts answer within 10 s, whatever the scale, and are to be heard before they are forgotten.
+        plan.timers = 0.1;
+        let query_interval = Some(Span(draw.millis(1_000, 1_800) * 100));
+        for node in &mut plan.nodes {
+            if let NodeKind::Router(router) = &mut node.kind {
+                router.igmp.query_interval = query_interval;
+            }
+        }
+    }
+}
+
+fn has_version_1(plan: &Plan) -> bool {
+    plan.nodes.iter().any(|node| match &node.kind {
+        NodeKind::Host(host) => host.igmp_version == Some(1),
+        NodeKind::Router(router) => {
+            router.igmp.version == Some(1) || node.interfaces.iter().any(|interface| interface.igmp.version == Some(1))
+        }
+    })
 }
 
 /// A span of the file as the lab runs it.
 pub fn scaled(plan: &Plan, span: Option<Span>, otherwise: u64) -> Duration {
     plan.scaled(span.map_or(Duration::from_secs(otherwise), Span::get))
+}
+
+/// The name of hosts' versions among [`keys`].
+const VERSIONS: &str = "host versions";
+
+/// What of a plan's settings can be put back on its own.
+pub fn keys(plan: &Plan) -> BTreeSet<String> {
+    let mut keys = BTreeSet::from([VERSIONS.to_owned()]);
+    for router in plan.nodes.iter().filter_map(|node| node.router()) {
+        for settings in [serde_json::to_value(&router.igmp), serde_json::to_value(&router.pim)] {
+            let Ok(serde_json::Value::Object(map)) = settings else { continue };
+            keys.extend(map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key));
+        }
+    }
+    keys
+}
+
+/// A plan with a setting (or all) as another plan has it.
+pub fn restored(plan: &Plan, base: &Plan, only: Option<&str>) -> Plan {
+    let mut plan = plan.clone();
+    for node in &mut plan.nodes {
+        let Some(before) = base.nodes.iter().find(|before| before.name == node.name) else { continue };
+        match (&mut node.kind, &before.kind) {
+            (NodeKind::Router(now), NodeKind::Router(before)) => {
+                now.igmp = with(&now.igmp, &before.igmp, only);
+                now.pim = with(&now.pim, &before.pim, only);
+            }
+            (NodeKind::Host(now), NodeKind::Host(before)) if only.is_none_or(|only| only == VERSIONS) => {
+                now.igmp_version = before.igmp_version;
+            }
+            _ => {}
+        }
+    }
+    plan
+}
+
+/// Settings with a key (or all) of others.
+fn with<T: Clone + Serialize + DeserializeOwned>(now: &T, before: &T, only: Option<&str>) -> T {
+    let Some(only) = only else { return before.clone() };
+    let (Ok(mut map), Ok(others)) = (serde_json::to_value(now), serde_json::to_value(before)) else {
+        return now.clone();
+    };
+    if let (Some(value), Some(other)) = (map.get_mut(only), others.get(only)) {
+        *value = other.clone();
+    }
+    serde_json::from_value(map).unwrap_or_else(|_| now.clone())
 }

@@ -8,8 +8,9 @@ use super::prune;
 use super::render::Item;
 use super::run::{self, Kind, Violation};
 use super::schedule::Schedule;
+use super::settings;
 use super::write;
-use crate::topology::plan::{NodeKind, Plan};
+use crate::topology::plan::Plan;
 use crate::topology::steps::{Action, CutKind, Message, MessageLoss, Mistreatment, Step};
 use crate::topology::{self, steps};
 
@@ -115,31 +116,16 @@ impl Shrinking<'_> {
         }
     }
 
-    /// Puts settings back to the file's, all at once or node by node.
+    /// Puts settings back to the file's: all at once, or one after the other; each in all routers alike, for most are announced nowhere.
     fn settings(&mut self, best: &mut Schedule) {
-        let base = self.base;
-        let original = |plan: &mut Plan, one: Option<usize>| {
-            for (n, node) in plan.nodes.iter_mut().enumerate().filter(|(n, _)| one.is_none_or(|one| one == *n)) {
-                let _ = n;
-                let Some(before) = base.nodes.iter().find(|before| before.name == node.name) else { continue };
-                match (&mut node.kind, &before.kind) {
-                    (NodeKind::Router(now), NodeKind::Router(before)) => {
-                        now.igmp = before.igmp.clone();
-                        now.pim = before.pim.clone();
-                    }
-                    (NodeKind::Host(now), NodeKind::Host(before)) => now.igmp_version = before.igmp_version,
-                    _ => {}
-                }
-            }
-        };
         let mut all = best.clone();
-        original(&mut all.plan, None);
+        all.plan = settings::restored(&best.plan, self.base, None);
         if self.take(best, all) {
             return;
         }
-        for n in 0..best.plan.nodes.len() {
+        for key in settings::keys(&best.plan) {
             let mut one = best.clone();
-            original(&mut one.plan, Some(n));
+            one.plan = settings::restored(&best.plan, self.base, Some(&key));
             if one.plan != best.plan {
                 self.take(best, one);
             }

@@ -37,6 +37,8 @@ struct Permitted {
     convergence: Convergence,
     /// By then after a change it is decided who forwards.
     asserts: Duration,
+    /// When state refresh may not have come to all routers: prunes and asserts run out.
+    hindered: Vec<(Time, Time)>,
     /// When a wire brought frames twice.
     doubled: Vec<(Time, Time)>,
 }
@@ -64,7 +66,8 @@ impl Permitted {
         let doubled = run.mistreated.iter().filter(|m| m.how.duplicate > 0.0);
         let doubled = doubled.map(|m| (m.from, m.to.map_or(Time(u64::MAX), |to| to + m.how.delay + drain))).collect();
         let asserts = convergence.asserts(pace) + run.options.slack;
-        Some(Permitted { spans, unsettled, convergence, asserts, doubled })
+        let hindered = run.history.hindered(settle + held_up);
+        Some(Permitted { spans, unsettled, convergence, asserts, hindered, doubled })
     }
 
     fn at(&self, time: Time) -> Option<&Flow> {
@@ -74,7 +77,11 @@ impl Permitted {
 
     /// Whether whatever had to be pruned was pruned by then, and nothing brings it back.
     fn is_pruned_at(&self, time: Time) -> bool {
-        self.convergence.is_refreshed && !self.is_unsettled_at(time)
+        self.is_refreshed_at(time) && !self.is_unsettled_at(time)
+    }
+
+    fn is_refreshed_at(&self, time: Time) -> bool {
+        self.convergence.is_refreshed && !self.hindered.iter().any(|(from, to)| (*from..=*to).contains(&time))
     }
 
     /// Whether packets that leave an interface may do so as long as nothing is at rest, and no longer.
@@ -102,7 +109,7 @@ impl Permitted {
                 decided_again = Some(time);
                 continue;
             }
-            if !self.convergence.is_dense || self.convergence.is_refreshed {
+            if !self.convergence.is_dense || self.is_refreshed_at(time) {
                 return Some(time);
             }
             match decided_again {

@@ -234,7 +234,7 @@ impl<N: Network> Run<'_, N> {
                 let at = self.network.kill(*node)?;
                 let call = self.since(at);
                 self.history.change(at, call, grace, |world| world.kill(*node));
-                self.history.went_on(at);
+                self.history.went_on(*node, at);
                 self.last_fault = Some(at);
             }
             Action::Restart { node } => {
@@ -247,21 +247,21 @@ impl<N: Network> Run<'_, N> {
                 let call = self.since(before);
                 self.history.change(before.min(at), call, self.options.slack, |world| world.restart(*node));
                 self.history.upset(before.min(at), self.network.now());
-                self.history.went_on(at);
+                self.history.went_on(*node, at);
                 self.last_restart = Some(at);
             }
             Action::Pause { node } => {
                 let at = self.network.pause(*node)?;
                 let call = self.since(at);
                 self.history.change(at, call, self.options.slack, |world| world.pause(*node));
-                self.history.stopped(at);
+                self.history.stopped(*node, at);
                 self.last_fault = Some(at);
             }
             Action::Resume { node } => {
                 let at = self.network.resume(*node)?;
                 let call = self.since(at);
                 self.history.change(at, call, self.leave_grace(), |world| world.resume(*node));
-                self.history.went_on(at);
+                self.history.went_on(*node, at);
             }
             Action::Wait { time } => {
                 let until = self.network.now() + *time;
@@ -535,7 +535,7 @@ impl<N: Network> Run<'_, N> {
             let older = |end: &Attachment| {
                 self.plan.node(end.node).host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3))
             };
-            if self.plan.wire(wire).ends.iter().any(older) {
+            if world.excludes() || self.plan.wire(wire).ends.iter().any(older) {
                 deadlines.group_membership_interval(wire)
             } else {
                 deadlines.leave(wire, None)
