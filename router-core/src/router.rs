@@ -99,7 +99,7 @@ pub enum Input {
     WrongInterface { interface: InterfaceId, key: EntryKey },
     /// An entry sent a packet out of [`InterfaceId::REGISTER`] (`IGMPMSG_WHOLEPKT`).
     WholePacket {
-        /// The packet from its IP header on; its TTL is what is left after this router.
+        /// The packet from its IP header on, as it arrived: Linux takes no hop off its TTL here.
         packet: Vec<u8>,
     },
     /// The answer to [`Output::AskCounters`].

@@ -87,9 +87,9 @@ fn input(router: &Router, text: &str) -> Input {
             },
         },
         ["gone", name] => Input::InterfaceGone { interface: interface(router, name) },
-        ["whole", source, group] => {
-            Input::WholePacket { packet: pim::inner(source.parse().unwrap(), group.parse().unwrap(), false) }
-        }
+        ["whole", source, group] => Input::WholePacket {
+            packet: pim::inner(source.parse().unwrap(), group.parse().unwrap(), false, pim::WHOLE_TTL),
+        },
         ["data", name, source, group] => Input::NoCache { interface: interface(router, name), key: key(source, group) },
         ["wrong", name, source, group] => {
             Input::WrongInterface { interface: interface(router, name), key: key(source, group) }

@@ -114,7 +114,7 @@ fn message(text: &str) -> Message {
             let (source, group) = (words.value(), words.value());
             let null = words.has("null");
             words.end();
-            Message::Register(Register { border: false, null, packet: inner(source, group, null) })
+            Message::Register(Register { border: false, null, packet: inner(source, group, null, WHOLE_TTL - 1) })
         }
         "register-stop" => {
             let (source, group) = (words.value(), words.value());
@@ -221,13 +221,16 @@ fn masked_words(address: IpAddr, length: u8) -> String {
     }
 }
 
+/// TTL of packets that come to be registered.
+pub const WHOLE_TTL: u8 = 64;
+
 /// A packet from a source to a group, as a register brings it: an IPv4 header, and some payload unless it is of a null register.
-pub fn inner(source: Ipv4Addr, group: Ipv4Addr, null: bool) -> Vec<u8> {
+pub fn inner(source: Ipv4Addr, group: Ipv4Addr, null: bool, ttl: u8) -> Vec<u8> {
     let mut packet = vec![0u8; if null { 20 } else { 28 }];
     packet[0] = 0x45;
     packet[1] = if null { 0 } else { 0x28 };
     packet[3] = packet.len() as u8;
-    packet[8] = if null { 1 } else { 63 };
+    packet[8] = if null { 1 } else { ttl };
     packet[9] = if null { 103 } else { 17 };
     packet[12..16].copy_from_slice(&source.octets());
     packet[16..20].copy_from_slice(&group.octets());
@@ -243,7 +246,7 @@ pub fn routed(datagram: &Datagram) -> String {
         Message::Register(register) => {
             let address = |at: usize| Ipv4Addr::from(*register.packet[at..].first_chunk::<4>().unwrap());
             let (source, group) = (address(12), address(16));
-            assert_eq!(register.packet, inner(source, group, register.null), "the packet is sent as it is");
+            assert_eq!(register.packet, inner(source, group, register.null, WHOLE_TTL - 1), "the packet less a hop");
             assert_eq!(datagram.traffic_class, if register.null { 0xc0 } else { 0x28 });
             format!("register {source} {group}{}", if register.null { " null" } else { "" })
         }

@@ -24,6 +24,18 @@ fn inner(packet: &[u8]) -> Option<(EntryKey, u8)> {
     Some((EntryKey { source: address(12), group: address(16) }, header[1]))
 }
 
+/// Takes a hop off an IPv4 packet's TTL, as forwarding does: the kernel leaves that to whoever encapsulates. Gives whether a TTL is left.
+fn forwarded(packet: &mut [u8]) -> bool {
+    let length = packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    let Some(header) = packet.get_mut(..length).filter(|header| header.len() >= IPV4_HEADER) else { return false };
+    header[8] = header[8].saturating_sub(1);
+    let is_left = header[8] > 0;
+    header[10..12].fill(0);
+    let sum = checksum::internet(header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    is_left
+}
+
 /// The dummy header of a null register (§4.9.3).
 fn dummy(source: Ipv4Addr, group: Ipv4Addr) -> Vec<u8> {
     let mut header = vec![0u8; IPV4_HEADER];
@@ -46,8 +58,8 @@ impl Sparse {
     }
 
     /// A packet left by the register tunnel.
-    pub fn whole_packet(&mut self, context: &mut Context<'_>, packet: Vec<u8>) {
-        let Some((key, traffic_class)) = inner(&packet) else {
+    pub fn whole_packet(&mut self, context: &mut Context<'_>, mut packet: Vec<u8>) {
+        let Some((key, traffic_class)) = inner(&packet).filter(|_| forwarded(&mut packet)) else {
             self.actions.push(Action::Drop(None, DropReason::Malformed));
             return;
         };
