@@ -32,12 +32,16 @@ pub enum MessageKind {
     PimRegisterStop,
     /// A PIM join/prune.
     PimJoinPrune,
+    /// A PIM bootstrap message.
+    PimBootstrap,
     /// A PIM assert.
     PimAssert,
     /// A PIM graft.
     PimGraft,
     /// A PIM graft-ack.
     PimGraftAck,
+    /// A candidate RP's advertisement.
+    PimCandidateRpAdvertisement,
     /// A PIM state refresh.
     PimStateRefresh,
 }
@@ -50,6 +54,8 @@ impl pim::Message {
             pim::Message::Register(_) => MessageKind::PimRegister,
             pim::Message::RegisterStop(_) => MessageKind::PimRegisterStop,
             pim::Message::JoinPrune(_) => MessageKind::PimJoinPrune,
+            pim::Message::Bootstrap(_) => MessageKind::PimBootstrap,
+            pim::Message::CandidateRpAdvertisement(_) => MessageKind::PimCandidateRpAdvertisement,
             pim::Message::Assert(_) => MessageKind::PimAssert,
             pim::Message::Graft(_) => MessageKind::PimGraft,
             pim::Message::GraftAck(_) => MessageKind::PimGraftAck,

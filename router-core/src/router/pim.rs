@@ -39,7 +39,9 @@ impl Router {
         let Some(link) = &mut port.pim else { return };
         let refusal = match &parsed {
             Err(wire::Error::Checksum) => Some(DropReason::Checksum),
-            Err(wire::Error::Type(_)) => Some(DropReason::UnknownType),
+            Err(wire::Error::Type(_)) | Ok(Message::Bootstrap(_) | Message::CandidateRpAdvertisement(_)) => {
+                Some(DropReason::UnknownType)
+            }
             Err(_) => Some(DropReason::Malformed),
             Ok(_) if source == own => Some(DropReason::Own),
             Ok(_) if datagram.ttl != 1 => Some(DropReason::Ttl),
@@ -130,7 +132,11 @@ impl Router {
             }
             Message::GraftAck(_) | Message::StateRefresh(_) => (Some(message), None),
             Message::Assert(_) => (None, Some(message)),
-            Message::Hello(_) | Message::Register(_) | Message::RegisterStop(_) => (None, None),
+            Message::Hello(_)
+            | Message::Register(_)
+            | Message::RegisterStop(_)
+            | Message::Bootstrap(_)
+            | Message::CandidateRpAdvertisement(_) => (None, None),
         }
     }
 
@@ -382,7 +388,11 @@ fn is_destination(message: &Message, destination: IpAddr, own: IpAddr) -> bool {
     match message {
         Message::Graft(_) => all || destination == own,
         Message::GraftAck(_) => destination == own,
-        Message::Hello(_) | Message::JoinPrune(_) | Message::Assert(_) | Message::StateRefresh(_) => all,
-        Message::Register(_) | Message::RegisterStop(_) => false,
+        Message::Hello(_)
+        | Message::JoinPrune(_)
+        | Message::Bootstrap(_)
+        | Message::Assert(_)
+        | Message::StateRefresh(_) => all,
+        Message::Register(_) | Message::RegisterStop(_) | Message::CandidateRpAdvertisement(_) => false,
     }
 }

@@ -283,7 +283,10 @@ pub fn sent(datagram: &Datagram) -> String {
     assert_eq!(datagram.destination, destination, "{message:?}");
     match &message {
         Message::Hello(hello) => hello_words(hello),
-        Message::Register(_) | Message::RegisterStop(_) => panic!("{message:?} on a link"),
+        Message::Register(_)
+        | Message::RegisterStop(_)
+        | Message::Bootstrap(_)
+        | Message::CandidateRpAdvertisement(_) => panic!("{message:?} on a link"),
         Message::JoinPrune(message) => join_prune_words("", message),
         Message::Graft(graft) => join_prune_words("graft", graft),
         Message::GraftAck(graft) => join_prune_words("graft-ack", graft),
