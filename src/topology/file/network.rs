@@ -62,6 +62,9 @@ words!(PimSabotage as "a way to break PIM" {
     "graft-once" => PimSabotage::GraftOnce,
     "assert-deaf" => PimSabotage::AssertDeaf,
     "refresh-not-relayed" => PimSabotage::RefreshNotRelayed,
+    "register-null-bit" => PimSabotage::RegisterNullBit,
+    "join-hold-short" => PimSabotage::JoinHoldShort,
+    "rpt-bit-missing" => PimSabotage::RptBitMissing,
 });
 
 words!(Unicast as "a way to route unicast" {
