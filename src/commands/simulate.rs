@@ -8,16 +8,12 @@ use std::time::Duration;
 
 use super::test::{judged, publish, select, write};
 use super::{Failure, Outcome, Result};
+use crate::explore;
 use crate::network::simulated::{self, SimulatedNetwork};
 use crate::report::Report;
 use crate::scenario::{self, ScenarioReport, Verdict};
 use crate::topology;
 use crate::topology::plan::{Daemon, NodeKind, Plan};
-
-/// What is added to a protocol's own deadline: a kernel's ticks, a stream's interval, an agent's turn.
-const SLACK: Duration = Duration::from_millis(200);
-/// How long packets may be under way beside the wires' own delays.
-const DRAIN: Duration = Duration::from_millis(20);
 
 /// Arguments of `testbed simulate`.
 #[derive(Debug, clap::Args)]
@@ -95,11 +91,6 @@ pub fn run(args: Args) -> Result {
     Ok(verdicts.max().map_or(Outcome::Machine, judged).into())
 }
 
-/// How scenarios are run in virtual time: no machine is slow, and no packet on its way for long.
-fn options() -> scenario::Options {
-    scenario::Options { slack: SLACK, late: Duration::ZERO, drain: DRAIN, ..scenario::Options::default() }
-}
-
 fn prepare(plan: &mut Plan, args: &Args) {
     plan.seed = args.seed.unwrap_or(plan.seed);
     plan.timers = args.timers.unwrap_or(plan.timers);
@@ -139,7 +130,7 @@ fn simulate_one(case: &select::Case<'_>) -> ScenarioReport {
         return trouble(case, Verdict::Skipped, why);
     }
     let mut network = SimulatedNetwork::new(case.plan);
-    scenario::run(case.plan, case.scenario, &mut network, &options())
+    scenario::run(case.plan, case.scenario, &mut network, &explore::run::options())
 }
 
 fn trouble(case: &select::Case<'_>, verdict: Verdict, text: String) -> ScenarioReport {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use router_core::coverage::Coverage;
 use router_core::forwarding::{EntryKey, ForwardingEntry};
 use router_core::router::{
     Datagram, EventKind, Input, InterfaceId, InterfaceState, Output, Router, SourceFilter, UnicastRoute,
@@ -72,6 +73,19 @@ impl Engine<'_> {
         }
     }
 
+    /// Which pairs of a state and an event the machines of all routers have been through.
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = self.past.clone();
+        for node in &self.nodes {
+            if let Role::Router(shell) = &node.role
+                && let Some(machine) = &shell.machine
+            {
+                coverage.merge(&machine.coverage());
+            }
+        }
+        coverage
+    }
+
     /// Starts a router's daemon, which is to be dead.
     pub fn schedule_start(&mut self, id: NodeId) {
         let at = self.now + between(&mut self.nodes[id.0].random, START);
@@ -85,9 +99,11 @@ impl Engine<'_> {
     pub fn kill_daemon(&mut self, id: NodeId) {
         let now = self.now;
         let Some(shell) = self.shell(id) else { return };
+        let covered = shell.machine.as_ref().map(Router::coverage).unwrap_or_default();
         let (lost, outgoing) = (shell.lost, std::mem::take(&mut shell.outgoing));
         // What was scheduled for it finds nobody.
         *shell = Shell { lost, outgoing, ..Shell::default() };
+        self.past.merge(&covered);
         // Its sockets close, and their memberships end.
         for interface in 0..self.nodes[id.0].ports.len() {
             let at = Attachment { node: id, interface };
