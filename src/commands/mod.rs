@@ -14,6 +14,7 @@ pub mod down;
 pub mod exec;
 pub mod explore;
 mod figures;
+mod files;
 pub mod graph;
 pub mod import;
 pub mod inside;

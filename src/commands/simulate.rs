@@ -1,11 +1,11 @@
 //! `testbed simulate`: run the scenarios of files in virtual time.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::files;
 use super::test::{judged, publish, select, write};
 use super::{Failure, Outcome, Result};
 use crate::explore;
@@ -57,24 +57,11 @@ fn scale(text: &str) -> std::result::Result<f64, String> {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
-    let mut plans = Vec::new();
-    let mut faults = String::new();
-    let terminal = std::io::stderr().is_terminal();
-    for file in &args.files {
-        match topology::load(file) {
-            Ok(mut plan) => {
-                prepare(&mut plan, &args);
-                faults.extend(simulated::refusals(&plan).iter().map(|line| format!("{}: {line}\n", plan.file)));
-                faults.push_str(&super::refusals(&plan));
-                plans.push(plan);
-            }
-            Err(wrong) => faults.push_str(&wrong.render(terminal)),
-        }
-    }
-    if !faults.is_empty() {
-        eprint!("{faults}");
-        return Ok(Outcome::BadInput.into());
-    }
+    let look = |plan: &mut Plan| {
+        prepare(plan, &args);
+        simulated::refusals(plan)
+    };
+    let Some(plans) = files::plans(&args.files, look) else { return Ok(Outcome::BadInput.into()) };
     let cases = select::cases(&plans, args.filter.as_deref()).map_err(Failure::bad_input)?;
     if let Some(path) = &args.junit {
         write(path, "")?;

@@ -53,7 +53,11 @@ pub(super) fn configuration(at: &At<'_>) -> Config {
         seed: at.plan.seed ^ (at.id.0 as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93),
         multicast: at.router.multicast,
         igmp: Igmp::default(),
-        pim: if at.router.multicast.is_pim() { scaled(at.plan, at.router.multicast, at.router.pim.clone()) } else { Pim::default() },
+        pim: if at.router.multicast.is_pim() {
+            scaled(at.plan, at.router.multicast, at.router.pim.clone())
+        } else {
+            Pim::default()
+        },
         interfaces: (0..at.node.interfaces.len()).map(|index| interface(at, index)).collect(),
         routes: at
             .router
@@ -123,9 +127,7 @@ fn scaled(plan: &Plan, multicast: Multicast, set: Pim) -> Pim {
     if plan.timers == 1.0 {
         return set;
     }
-    let secs = |value: Option<Span>, default: u64| {
-        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
-    };
+    let secs = |value: Option<Span>, default: u64| plan.scaled(value.map_or(Duration::from_secs(default), Span::get));
     let millis = |value: Option<Span>, default: u64| {
         up_to(plan.scaled(value.map_or(Duration::from_millis(default), Span::get)), Duration::from_millis(1))
     };
@@ -149,9 +151,7 @@ fn scaled(plan: &Plan, multicast: Multicast, set: Pim) -> Pim {
 
 /// Dense mode's own (RFC 3973 §4.8).
 fn scaled_dense(plan: &Plan, set: Pim) -> Pim {
-    let secs = |value: Option<Span>, default: u64| {
-        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
-    };
+    let secs = |value: Option<Span>, default: u64| plan.scaled(value.map_or(Duration::from_secs(default), Span::get));
     let refresh = up_to(secs(set.state_refresh_interval, 60), SECOND);
     // Unset, the limit follows the refresh interval.
     let limit = set.refresh_limit_interval.map_or(refresh / 2, |value| plan.scaled(value.get()));
@@ -168,24 +168,31 @@ fn scaled_dense(plan: &Plan, set: Pim) -> Pim {
 
 /// Sparse mode's own (RFC 7761 §4.11, RFC 5059 §5).
 fn scaled_sparse(plan: &Plan, set: Pim) -> Pim {
-    let secs = |value: Option<Span>, default: u64| {
-        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
-    };
+    let secs = |value: Option<Span>, default: u64| plan.scaled(value.map_or(Duration::from_secs(default), Span::get));
     let period = secs(set.join_prune_period, 60);
     // Unset, the hold time follows the period, and a rendezvous point keeps its sources as long as their registers may pause.
     let hold = set.join_prune_hold_time.map_or(period.mul_f64(3.5), |value| plan.scaled(value.get()));
     let suppression = secs(set.register_suppression_time, 60);
     let probe = secs(set.register_probe_time, 5);
     let rp_keepalive = set.rp_keepalive_period.map_or(suppression * 3 + probe, |value| plan.scaled(value.get()));
-    let candidate_rp = set.candidate_rp.as_ref().map(|rp| CandidateRp {
-        interval: Some(Span(secs(rp.interval, 60))),
-        ..rp.clone()
-    });
-    let candidate_bsr = set.candidate_bsr.as_ref().map(|bsr| CandidateBsr {
-        interval: Some(Span(secs(bsr.interval, 60))),
-        ..bsr.clone()
-    });
+    let candidate_rp =
+        set.candidate_rp.as_ref().map(|rp| CandidateRp { interval: Some(Span(secs(rp.interval, 60))), ..rp.clone() });
+    let candidate_bsr = set
+        .candidate_bsr
+        .as_ref()
+        .map(|bsr| CandidateBsr { interval: Some(Span(secs(bsr.interval.or(set.bs_period), 60))), ..bsr.clone() });
+    // The domain's period follows its own candidate's, and the time-out the period: BS_Timeout is no announced time, so that all of it scales.
+    let own_period = set.candidate_bsr.as_ref().and_then(|bsr| bsr.interval);
+    let bs_period = secs(own_period.or(set.bs_period), 60);
+    let bs_timeout =
+        set.bs_timeout.map_or(bs_period * 2 + plan.scaled(Duration::from_secs(10)), |value| plan.scaled(value.get()));
     Pim {
+        bs_period: Some(Span(bs_period)),
+        bs_timeout: Some(Span(bs_timeout)),
+        bs_min_interval: Some(Span(secs(set.bs_min_interval, 10))),
+        bs_rand_override_unit: Some(Span(secs(set.bs_rand_override_unit, 1))),
+        sz_timeout: Some(Span(set.sz_timeout.map_or(bs_timeout * 10, |value| plan.scaled(value.get())))),
+        c_rp_adv_backoff: Some(Span(secs(set.c_rp_adv_backoff, 3))),
         join_prune_period: Some(Span(period)),
         join_prune_hold_time: Some(Span(up_to(hold, SECOND))),
         keepalive_period: Some(Span(secs(set.keepalive_period, 210))),

@@ -105,9 +105,9 @@ impl ControlSighting {
     /// Whether it is of a kind and, as such, about a group: a join/prune may prune one group and join another.
     pub fn is_about(&self, kind: Message, group: IpAddr) -> bool {
         match Listed::of(kind) {
-            Some(listed) => self
-                .join_prune()
-                .is_some_and(|sets| sets.iter().any(|set| set.group == group && listed.is_in(set))),
+            Some(listed) => {
+                self.join_prune().is_some_and(|sets| sets.iter().any(|set| set.group == group && listed.is_in(set)))
+            }
             None => self.is(kind) && self.groups.contains(&group),
         }
     }

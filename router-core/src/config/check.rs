@@ -1,5 +1,7 @@
 //! What a configuration must hold to, beyond what its types say.
 
+mod pim;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Config, Igmp, Interface, Multicast, Pim, StaticRoute};
+use super::{Config, Igmp, Interface, Multicast, StaticRoute};
 use crate::membership::igmp::{QUERY_INTERVAL_LIMIT, max_response_limit};
 use crate::membership::message::{Family, Version};
 use crate::time::Span;
@@ -102,14 +104,74 @@ pub enum ConfigError {
         key: &'static str,
     },
     /// PIM settings of a router that does not run PIM.
-    #[error("pim of {place} is for multicast: pim-dm only")]
+    #[error("pim of {place} is for multicast: pim-dm and pim-sm only")]
     NotPim {
         /// Where it stands.
         place: String,
     },
     /// Static routes in a router that runs PIM.
-    #[error("static routes are for multicast: static; with pim-dm the protocol makes the trees")]
+    #[error("static routes are for multicast: static; with PIM the protocol makes the trees")]
     RoutesInPim,
+    /// A PIM key of a mode that the router does not run.
+    #[error("{key} in pim of {place} has no effect without {needs}")]
+    OtherMode {
+        /// Where it stands.
+        place: String,
+        /// The key.
+        key: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// As many interfaces as a table holds, and the register interface beside.
+    #[error(
+        "{count} interfaces: the kernel's multicast table holds {INTERFACES_MAX}, and multicast: pim-sm takes one for registers"
+    )]
+    NoRoomForRegisters {
+        /// How many.
+        count: usize,
+    },
+    /// Probes that come before the suppression is half over (RFC 7761 §4.11).
+    #[error("register-probe-time {probe} must be less than half of register-suppression-time {suppression}")]
+    RegisterProbe {
+        /// Register_Suppression_Time.
+        suppression: Span,
+        /// Register_Probe_Time.
+        probe: Span,
+    },
+    /// A mapping for groups that are not source-specific.
+    #[error("ssm-mapping of {place}: {groups} is not within ssm-range, so that no member of it would be mapped")]
+    MappingNotSsm {
+        /// Where it stands.
+        place: String,
+        /// The mapping's groups.
+        groups: IpNet,
+    },
+    /// Something of IPv6 where only IPv4 is spoken.
+    #[error("{what} in {place}: PIM is spoken over IPv4 only")]
+    NotIpv4 {
+        /// Where it stands.
+        place: String,
+        /// It.
+        what: String,
+    },
+    /// An address that no router or source can have.
+    #[error("{address} in {key} of {place} is no IPv4 unicast address")]
+    NotUnicast {
+        /// Where it stands.
+        place: String,
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: IpAddr,
+    },
+    /// A list that must not be empty.
+    #[error("{key} in pim of {place} is empty")]
+    Empty {
+        /// Where it stands.
+        place: String,
+        /// The list.
+        key: &'static str,
+    },
     /// A name of an interface that the configuration does not list.
     #[error("{place} names interface {name:?}, which is not among the interfaces ({known})")]
     UnknownInterface {
@@ -165,12 +227,6 @@ pub enum ConfigError {
         name: String,
     },
 }
-
-/// Longest state refresh interval: one octet of seconds carries it (RFC 3973 §4.7.10).
-const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(255);
-
-/// Longest hold time that is no 'for ever' (RFC 3973 §4.3.3).
-const HOLD_TIME_MAX: Duration = Duration::from_secs(65534);
 
 /// Everything that is wrong with a configuration, at least one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,39 +329,6 @@ impl Config {
         }
     }
 
-    fn check_pim(&self, errors: &mut Vec<ConfigError>) {
-        let places = [("the router", &self.pim)].into_iter();
-        let places = places.chain(self.interfaces.iter().map(|interface| (interface.name.as_str(), &interface.pim)));
-        for (place, pim) in places {
-            if !self.multicast.is_pim() && *pim != Pim::default() {
-                errors.push(ConfigError::NotPim { place: place.to_owned() });
-            }
-            check_pim(place, pim, errors);
-        }
-        for interface in &self.interfaces {
-            let pim = &interface.pim;
-            for (key, is_set) in [
-                ("graft-retry-period", pim.graft_retry_period.is_some()),
-                ("graft-retries", pim.graft_retries.is_some()),
-                ("prune-hold-time", pim.prune_hold_time.is_some()),
-                ("prune-limit", pim.prune_limit.is_some()),
-                ("source-lifetime", pim.source_lifetime.is_some()),
-                ("state-refresh", pim.state_refresh.is_some()),
-                ("state-refresh-interval", pim.state_refresh_interval.is_some()),
-                ("refresh-limit-interval", pim.refresh_limit_interval.is_some()),
-                ("state-refresh-ttl", pim.state_refresh_ttl.is_some()),
-                ("sabotage", pim.sabotage.is_some()),
-            ] {
-                if is_set {
-                    errors.push(ConfigError::RouterWide { place: interface.name.clone(), key });
-                }
-            }
-        }
-        if self.multicast.is_pim() && !self.routes.is_empty() {
-            errors.push(ConfigError::RoutesInPim);
-        }
-    }
-
     fn check_route(&self, route: &StaticRoute, errors: &mut Vec<ConfigError>) {
         let group = route.group;
         check_groups("a route", &[group], errors);
@@ -390,36 +413,6 @@ fn check_igmp(place: &str, own: &Igmp, merged: &Igmp, errors: &mut Vec<ConfigErr
     check_groups(&format!("allowed-groups of {place}"), own.allowed_groups.as_deref().unwrap_or_default(), errors);
     if own.deaf == Some(true) && !cfg!(feature = "sabotage") {
         errors.push(ConfigError::Deaf { place: place.to_owned() });
-    }
-}
-
-fn check_pim(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
-    let millis = Duration::from_millis;
-    for (key, span, least, most) in [
-        ("hello-period", pim.hello_period, INTERVAL_MIN, Duration::from_secs(18724)),
-        ("hello-hold-time", pim.hello_hold_time, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("triggered-hello-delay", pim.triggered_hello_delay, Duration::ZERO, HOLD_TIME_MAX),
-        ("propagation-delay", pim.propagation_delay, INTERVAL_MIN, millis(0x7fff)),
-        ("override-interval", pim.override_interval, INTERVAL_MIN, millis(0xffff)),
-        ("assert-time", pim.assert_time, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("graft-retry-period", pim.graft_retry_period, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("prune-hold-time", pim.prune_hold_time, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("prune-limit", pim.prune_limit, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("source-lifetime", pim.source_lifetime, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("state-refresh-interval", pim.state_refresh_interval, INTERVAL_MIN, REFRESH_INTERVAL_MAX),
-        ("refresh-limit-interval", pim.refresh_limit_interval, Duration::ZERO, REFRESH_INTERVAL_MAX),
-    ] {
-        if let Some(span) = span.filter(|span| !(least..=most).contains(&span.get())) {
-            let range = format!("{} to {}", Span(least), Span(most));
-            errors.push(ConfigError::Range { place: place.to_owned(), key, value: span.to_string(), range });
-        }
-    }
-    if pim.state_refresh_ttl == Some(0) {
-        let range = "1 to 255".to_owned();
-        errors.push(ConfigError::Range { place: place.to_owned(), key: "state-refresh-ttl", value: "0".into(), range });
-    }
-    if pim.sabotage.is_some() && !cfg!(feature = "sabotage") {
-        errors.push(ConfigError::Sabotage { place: place.to_owned() });
     }
 }
 

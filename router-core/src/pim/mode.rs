@@ -36,6 +36,11 @@ impl Modes {
         }
     }
 
+    /// Whether all groups of a prefix are source-specific.
+    pub fn is_ssm(&self, groups: &IpNet) -> bool {
+        self.ssm.iter().any(|prefix| prefix.contains(groups))
+    }
+
     /// The mode of a group.
     pub fn of(&self, group: IpAddr) -> Mode {
         let is_in = |prefixes: &[IpNet]| prefixes.iter().any(|prefix| prefix.contains(&group));

@@ -11,6 +11,7 @@
 //! Before a step, all timers up to its time run, each at its own; their outputs stand before the step's. `GOLDEN=rewrite cargo test
 //! -p router-core --test golden` writes what came out into the files, for review.
 
+mod bootstrap;
 mod pim;
 
 use std::fmt::Write as _;
@@ -297,6 +298,11 @@ fn event_text(kind: &EventKind) -> String {
         EventKind::Downstream { source, group, interface, state } => {
             format!("downstream ({source} {group} {interface}) {state}")
         }
+        EventKind::Bsr { zone, state, bsr } => {
+            let zone = zone.map_or_else(|| "domain".to_owned(), |zone| zone.to_string());
+            format!("bsr {zone} {state} {}", bsr.map_or_else(|| "-".to_owned(), |bsr| bsr.to_string()))
+        }
+        EventKind::RpSet { range, rps } => format!("rp-set {range} {}", listed(rps)),
         EventKind::Register { source, group, state } => format!("register ({source} {group}) {state}"),
         EventKind::Assert { source, group, interface, state, winner } => {
             let winner = winner.map(|winner| format!(" winner {winner}")).unwrap_or_default();
@@ -398,4 +404,25 @@ fn every_golden_file_gives_what_it_says() {
         ));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// One timer or one bit wrong on purpose, and the file that shows it.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_timer_or_a_bit_that_is_wrong_fails_a_golden_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for (fault, file) in [
+        ("register-null-bit", "sparse-register.txt"),
+        ("join-hold-short", "sparse-upstream.txt"),
+        ("rpt-bit-missing", "sparse-upstream-all.txt"),
+        ("never-override", "sparse-upstream.txt"),
+        ("assert-deaf", "sparse-assert.txt"),
+    ] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let with_fault = text.replacen("pim: {", &format!("pim: {{sabotage: {fault}, "), 1);
+        assert_ne!(text, with_fault);
+        // A message that no words can say ends the run.
+        let got = std::panic::catch_unwind(|| run(&with_fault));
+        assert!(got.is_err() || got.is_ok_and(|got| got != with_fault), "{fault} does not show in {file}");
+    }
 }

@@ -113,6 +113,100 @@ fn faults_are_named_with_what_would_be_right() {
 }
 
 #[test]
+fn faults_of_sparse_mode_are_named_with_what_would_be_right() {
+    let pim = |keys: &str| format!("{{multicast: pim-sm, pim: {{{keys}}}, interfaces: [{{name: eth0}}]}}");
+    for (keys, complaint) in [
+        ("join-prune-period: 6h", "join-prune-period 6h in the router is out of range: 1ms to 5h 12m 4s"),
+        ("keepalive-period: 0", "keepalive-period 0s in the router is out of range: 1ms to 18h 12m 14s"),
+        (
+            "spt-switchover: {kbit: 0}",
+            "spt-switchover kbit: 0 in the router is out of range: at least kbit: 1; with the first packet is called immediate",
+        ),
+        (
+            "register-suppression-time: 10s",
+            "register-probe-time 5s must be less than half of register-suppression-time 10s",
+        ),
+        ("ssm-range: [10.0.0.0/8]", "10.0.0.0/8 in ssm-range of the router is no prefix of multicast groups"),
+        ("dense-groups: ['ff05::/16']", "ff05::/16 in dense-groups of the router: PIM is spoken over IPv4 only"),
+        ("rp: [{address: 224.0.0.5}]", "224.0.0.5 in rp of the router is no IPv4 unicast address"),
+        ("rp: [{address: 'fd00::1'}]", "fd00::1 in rp of the router is no IPv4 unicast address"),
+        (
+            "rp: [{address: 10.0.0.1, groups: 10.0.0.0/8}]",
+            "10.0.0.0/8 in rp of the router is no prefix of multicast groups",
+        ),
+        ("candidate-rp: {address: 0.0.0.0}", "0.0.0.0 in candidate-rp of the router is no IPv4 unicast address"),
+        ("candidate-rp: {address: 10.0.0.1, groups: []}", "groups of candidate-rp in pim of the router is empty"),
+        (
+            "candidate-rp: {address: 10.0.0.1, interval: 8h}",
+            "interval of candidate-rp 8h in the router is out of range: 1ms to 7h 16m 53s",
+        ),
+        (
+            "candidate-bsr: {address: 10.0.0.1, hash-mask-length: 33}",
+            "hash-mask-length of candidate-bsr 33 in the router is out of range: 0 to 32",
+        ),
+        (
+            "candidate-bsr: {address: 10.0.0.1, zones: [1.0.0.0/8]}",
+            "1.0.0.0/8 in candidate-bsr of the router is no prefix of multicast groups",
+        ),
+        (
+            "ssm-mapping: [{groups: 239.0.0.0/8, sources: [10.0.0.1]}]",
+            "ssm-mapping of the router: 239.0.0.0/8 is not within ssm-range, so that no member of it would be mapped",
+        ),
+        ("ssm-mapping: [{groups: 232.1.0.0/16, sources: []}]", "sources of ssm-mapping in pim of the router is empty"),
+        (
+            "ssm-mapping: [{groups: 232.1.0.0/16, sources: [232.0.0.1]}]",
+            "232.0.0.1 in ssm-mapping of the router is no IPv4 unicast address",
+        ),
+        (
+            "graft-retries: 3",
+            "graft-retries in pim of the router has no effect without dense-groups, or multicast: pim-dm",
+        ),
+    ] {
+        refused(&pim(keys), complaint);
+    }
+    refused(
+        "{multicast: pim-dm, pim: {dr-priority: 7}}",
+        "dr-priority in pim of the router has no effect without multicast: pim-sm",
+    );
+    refused(
+        "{multicast: pim-sm, interfaces: [{name: a, pim: {rp: [{address: 10.0.0.1}]}}]}",
+        "rp in pim of a holds for the whole router: set it there",
+    );
+    refused("{multicast: static, pim: {dr-priority: 7}}", "pim of the router is for multicast: pim-dm and pim-sm only");
+}
+
+#[test]
+fn a_whole_configuration_of_sparse_mode_passes() {
+    let text = "
+multicast: pim-sm
+pim:
+  join-prune-period: 30s
+  spt-switchover: {kbit: 64}
+  ssm-range: [232.0.0.0/8, 239.232.0.0/16]
+  dense-groups: [239.3.0.0/16]
+  graft-retries: 3
+  rp: [{address: 10.0.0.1}, {address: 10.0.0.2, groups: 239.1.0.0/16, override: true}]
+  candidate-rp: {address: 10.0.0.1, groups: [239.0.0.0/8], priority: 0, interval: 30s}
+  candidate-bsr: {address: 10.0.0.1, priority: 255, hash-mask-length: 0, zones: [239.255.0.0/16]}
+interfaces:
+  - {name: eth0, pim: {dr-priority: 4294967295, bsr-border: true}}
+  - {name: eth1, pim: {ssm-mapping: [{groups: 239.232.1.0/24, sources: [10.0.0.9, 10.0.0.10]}]}}
+";
+    assert_eq!(complaints(text), Vec::<String>::new());
+}
+
+#[test]
+fn the_register_interface_takes_a_place_in_the_table() {
+    let interfaces =
+        |count| (0..count).map(|n| Interface { name: format!("eth{n}"), ..Interface::default() }).collect();
+    let config = |multicast, count| Config { multicast, interfaces: interfaces(count), ..Config::default() };
+    assert_eq!(config(Multicast::PimSm, 31).check(), Ok(()));
+    assert_eq!(config(Multicast::PimDm, 32).check(), Ok(()));
+    let full = config(Multicast::PimSm, 32).check();
+    assert_eq!(full, Err(ConfigErrors(vec![ConfigError::NoRoomForRegisters { count: 32 }])));
+}
+
+#[test]
 fn a_table_of_33_interfaces_is_too_large() {
     let interfaces = (0..33).map(|n| Interface { name: format!("eth{n}"), ..Interface::default() }).collect();
     let config = Config { interfaces, ..Config::default() };

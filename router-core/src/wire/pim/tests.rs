@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::codec::bits;
+use super::hello::PROPAGATION_DELAY_MAX;
 use super::*;
 
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
@@ -119,6 +121,114 @@ fn messages_read_as_meant_and_are_written_alike() {
     }
 }
 
+/// Those of sparse mode and of the bootstrap mechanism, as RFC 7761 §4.9 and RFC 5059 §4 draw them.
+#[test]
+fn messages_of_sparse_mode_read_as_meant_and_are_written_alike() {
+    let range = |group, mask_length, bidir, scoped| CandidateRange { group: ip(group), mask_length, bidir, scoped };
+    for (hex, message) in [
+        (
+            "2100 deff 0000 0000 4500 001c 0000 0000 0f11 bfc4 c000 0209 ef01 0101 1388 1388 0008 0000",
+            Message::Register(Register { border: false, null: false, packet: packet() }),
+        ),
+        (
+            "2100 9eff 4000 0000 4500 0014 0000 0000 0067 ce76 c000 0209 ef01 0101",
+            Message::Register(Register {
+                border: false,
+                null: true,
+                packet: bytes("4500 0014 0000 0000 0067 ce76 c000 0209 ef01 0101"),
+            }),
+        ),
+        ("2100 5eff 8000 0000", Message::Register(Register { border: true, null: false, packet: vec![] })),
+        (
+            "2200 29d3 0100 0020 ef01 0101 0100 c000 0209",
+            Message::RegisterStop(RegisterStop { group: ip("239.1.1.1"), mask_length: 32, source: ip("192.0.2.9") }),
+        ),
+        (
+            "2480 ff5b 1234 1e40 0100 0a00 0001 0100 0004 e000 0000 0201 0000 0100 0a00 0002 0096 c000
+             0100 0110 efff 0000 0000 0000",
+            Message::Bootstrap(Bootstrap {
+                no_forward: true,
+                fragment_tag: 0x1234,
+                hash_mask_length: 30,
+                priority: 64,
+                address: ip("10.0.0.1"),
+                ranges: vec![
+                    BootstrapRange {
+                        group: ip("224.0.0.0"),
+                        mask_length: 4,
+                        bidir: false,
+                        scoped: false,
+                        rp_count: 2,
+                        rps: vec![BootstrapRp { address: ip("10.0.0.2"), hold_time: 150, priority: 192 }],
+                    },
+                    BootstrapRange {
+                        group: ip("239.255.0.0"),
+                        mask_length: 16,
+                        bidir: false,
+                        scoped: true,
+                        rp_count: 0,
+                        rps: vec![],
+                    },
+                ],
+            }),
+        ),
+        (
+            "2800 7799 02c0 0096 0100 0a00 0002 0100 0004 e000 0000 0100 8108 ef00 0000",
+            Message::CandidateRpAdvertisement(CandidateRpAdvertisement {
+                priority: 192,
+                hold_time: 150,
+                address: ip("10.0.0.2"),
+                groups: vec![range("224.0.0.0", 4, false, false), range("239.0.0.0", 8, true, true)],
+            }),
+        ),
+    ] {
+        assert_eq!(message.emit(FROM, TO), bytes(hex), "{message:?}\n{:02x?}", message.emit(FROM, TO));
+        assert_eq!(parse(FROM, TO, &bytes(hex)), Ok(message), "{hex}");
+    }
+}
+
+/// A UDP packet, as registers carry them.
+fn packet() -> Vec<u8> {
+    bytes("4500 001c 0000 0000 0f11 bfc4 c000 0209 ef01 0101 1388 1388 0008 0000")
+}
+
+/// RFC 7761 §4.9.3: the sum covers the first 8 octets; one over the whole register is taken too. Over IPv6 the pseudo header's length is
+/// that of what is covered.
+#[test]
+fn a_registers_checksum_covers_its_header_or_all_of_it() {
+    let register = Message::Register(Register { border: false, null: false, packet: packet() });
+    let whole = bytes("2100 f1e8 0000 0000 4500 001c 0000 0000 0f11 bfc4 c000 0209 ef01 0101 1388 1388 0008 0000");
+    assert_eq!(parse(FROM, TO, &whole), Ok(register.clone()));
+    // Octets behind the header may be anything if the sum is over the header.
+    let mut other = register.emit(FROM, TO);
+    *other.last_mut().unwrap() ^= 1;
+    assert!(parse(FROM, TO, &other).is_ok());
+    other[5] = 1;
+    assert_eq!(parse(FROM, TO, &other), Err(Error::Checksum));
+    let mut whole = whole;
+    *whole.last_mut().unwrap() ^= 1;
+    assert_eq!(parse(FROM, TO, &whole), Err(Error::Checksum));
+
+    let (from, to) = (ip("2001:db8::2"), ip("2001:db8::1"));
+    let written = register.emit(from, to);
+    let mut covered = Vec::new();
+    covered.extend([from, to].iter().flat_map(|address| match address {
+        IpAddr::V6(address) => address.octets(),
+        IpAddr::V4(_) => unreachable!(),
+    }));
+    covered.extend([0, 0, 0, 8, 0, 0, 0, PROTOCOL]);
+    covered.extend(&written[..8]);
+    assert!(checksum::is_valid(&covered));
+    assert_eq!(parse(from, to, &written), Ok(register.clone()));
+    // No other type's sum may leave anything out.
+    let stop = RegisterStop { group: ip("239.1.1.1"), mask_length: 32, source: ip("192.0.2.9") };
+    let mut stop = Message::RegisterStop(stop).emit(FROM, TO);
+    stop[2..4].fill(0);
+    let part = checksum::internet(&stop[..8]);
+    stop[2..4].copy_from_slice(&part.to_be_bytes());
+    assert_eq!(parse(FROM, TO, &stop), Err(Error::Checksum));
+}
+
 /// An assert cancel is an assert with the infinite metric (RFC 3973 §4.6.2): all bits of it set, the R bit too.
 #[test]
 fn an_infinite_metric_is_all_ones() {
@@ -159,11 +269,10 @@ fn over_ipv6_the_checksum_covers_the_addresses() {
     assert_eq!(parse(ip("fe80::3"), to, &written), Err(Error::Checksum));
 }
 
-/// Register, register stop, bootstrap, candidate RP and what nobody has defined: known by their number alone, whatever their checksum
-/// covers.
+/// What nobody has defined, or only later protocols use, is known by its number alone, whatever its checksum covers.
 #[test]
 fn types_and_versions_that_are_not_spoken_are_named() {
-    for kind in [4, 8, 10, 11, 12, 13, 14, 15] {
+    for kind in [10, 11, 12, 13, 14, 15] {
         assert_eq!(parse(FROM, TO, &[0x20 | kind, 0, 1, 2, 3, 4]), Err(Error::Type(kind)));
     }
     assert_eq!(parse(FROM, TO, &[0x10, 0, 0xef, 0xff]), Err(Error::Version(1)));
@@ -238,6 +347,43 @@ fn counts_that_the_message_cannot_hold_are_refused_before_anything_is_reserved()
         read("29000000 01000020 ef010101 0100 c0000209 0100 0a000001 0000006e 00000014 1820a0"),
         cut("a state refresh's last word", 3, 4)
     );
+}
+
+#[test]
+fn messages_of_sparse_mode_that_are_cut_are_refused_before_anything_is_reserved() {
+    let cut = |what, have, need| Err(Error::Truncated { what, have, need });
+    assert_eq!(read("21000000 4000"), cut("a register", 2, 4));
+    assert_eq!(read("22000000 01000020 ef0101"), cut("a group address", 3, 4));
+    assert_eq!(read("22000000 01000020 ef010101 0100 c000"), cut("a source address", 2, 4));
+    assert_eq!(read("24000000 1234 1e"), cut("a bootstrap message", 3, 4));
+    assert_eq!(read("24000000 1234 1e40 0100 0a0000"), cut("a bootstrap router", 3, 4));
+    let head = "24000000 1234 1e40 0100 0a000001 01000004 e0000000";
+    assert_eq!(read(head), cut("the counts of a group range", 0, 4));
+    assert_eq!(read(&format!("{head} ffff0000 0100 0a000002 0096 c000")), cut("rendezvous points", 10, 255 * 10));
+    // Zero octets of padding are no group range.
+    assert_eq!(
+        read(&format!("{head} 01010000 0100 0a000002 0096 c000 0000")),
+        Err(Error::Family { what: "a group range", family: 0, expected: 1 })
+    );
+    let head = "28000000";
+    assert_eq!(read(&format!("{head} 01c0 00")), cut("an advertisement", 3, 4));
+    assert_eq!(read(&format!("{head} 01c0 0096 0100 0a00")), cut("a candidate RP", 2, 4));
+    assert_eq!(read(&format!("{head} ffc0 0096 0100 0a000002 01000004 e0000000")), cut("group ranges", 8, 255 * 8));
+    assert_eq!(
+        read(&format!("{head} 01c0 0096 0100 0a000002 01000021 e0000000")),
+        Err(Error::MaskLength { what: "a group range", length: 33, most: 32 })
+    );
+}
+
+/// A whole bootstrap message that says nothing, and an advertisement without groups, are messages (RFC 5059 §3.2: all groups).
+#[test]
+fn bootstrap_messages_without_ranges_and_advertisements_without_groups_are_read() {
+    let Ok(Message::Bootstrap(bootstrap)) = read("24000000 0001 1e00 0100 0a000001") else { panic!() };
+    assert_eq!((bootstrap.no_forward, bootstrap.ranges.len(), bootstrap.priority), (false, 0, 0));
+    let Ok(Message::CandidateRpAdvertisement(advertisement)) = read("28000000 00c0 0000 0100 0a000002") else {
+        panic!()
+    };
+    assert_eq!((advertisement.groups.len(), advertisement.hold_time), (0, 0));
 }
 
 #[test]
@@ -362,8 +508,66 @@ fn any_refresh(is_ipv6: bool) -> impl Strategy<Value = StateRefresh> {
     )
 }
 
+fn any_register() -> impl Strategy<Value = Register> {
+    let packet = proptest::collection::vec(any::<u8>(), 0..100);
+    (any::<[bool; 2]>(), packet).prop_map(|([border, null], packet)| Register { border, null, packet })
+}
+
+fn any_register_stop(is_ipv6: bool) -> impl Strategy<Value = RegisterStop> {
+    let most = if is_ipv6 { 128u8 } else { 32 };
+    (address(is_ipv6), 0..=most, address(is_ipv6)).prop_map(|(group, mask_length, source)| RegisterStop {
+        group,
+        mask_length,
+        source,
+    })
+}
+
+fn any_bootstrap(is_ipv6: bool) -> impl Strategy<Value = Bootstrap> {
+    let most = if is_ipv6 { 128u8 } else { 32 };
+    let rp = move || {
+        (address(is_ipv6), any::<u16>(), any::<u8>()).prop_map(|(address, hold_time, priority)| BootstrapRp {
+            address,
+            hold_time,
+            priority,
+        })
+    };
+    let range = (address(is_ipv6), 0..=most, any::<[bool; 2]>(), any::<u8>(), proptest::collection::vec(rp(), 0..5))
+        .prop_map(|(group, mask_length, [bidir, scoped], rp_count, rps)| BootstrapRange {
+            group,
+            mask_length,
+            bidir,
+            scoped,
+            rp_count,
+            rps,
+        });
+    let head = (any::<bool>(), any::<u16>(), any::<[u8; 2]>(), address(is_ipv6));
+    (head, proptest::collection::vec(range, 0..5)).prop_map(
+        |((no_forward, fragment_tag, [hash_mask_length, priority], address), ranges)| Bootstrap {
+            no_forward,
+            fragment_tag,
+            hash_mask_length,
+            priority,
+            address,
+            ranges,
+        },
+    )
+}
+
+fn any_advertisement(is_ipv6: bool) -> impl Strategy<Value = CandidateRpAdvertisement> {
+    let most = if is_ipv6 { 128u8 } else { 32 };
+    let range = (address(is_ipv6), 0..=most, any::<[bool; 2]>())
+        .prop_map(|(group, mask_length, [bidir, scoped])| CandidateRange { group, mask_length, bidir, scoped });
+    (any::<u8>(), any::<u16>(), address(is_ipv6), proptest::collection::vec(range, 0..6)).prop_map(
+        |(priority, hold_time, address, groups)| CandidateRpAdvertisement { priority, hold_time, address, groups },
+    )
+}
+
 fn message(is_ipv6: bool) -> impl Strategy<Value = Message> {
     prop_oneof![
+        any_register().prop_map(Message::Register),
+        any_register_stop(is_ipv6).prop_map(Message::RegisterStop),
+        any_bootstrap(is_ipv6).prop_map(Message::Bootstrap),
+        any_advertisement(is_ipv6).prop_map(Message::CandidateRpAdvertisement),
         hello(is_ipv6).prop_map(Message::Hello),
         any_join_prune(is_ipv6).prop_map(Message::JoinPrune),
         any_assert(is_ipv6).prop_map(Message::Assert),
