@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::{Datagram, EventKind, InterfaceId, Output, Router};
 use crate::counters::DropReason;
+use crate::pim::bsr::Bsr;
 use crate::pim::dense::{self, Context, Dense};
 use crate::pim::link::{self, Change};
 use crate::pim::mode::Mode;
@@ -23,7 +24,13 @@ impl Router {
     /// A PIM packet was heard.
     pub(super) fn receive_pim(&mut self, now: Time, interface: InterfaceId, datagram: &Datagram) {
         let (source, destination) = (datagram.source, datagram.destination);
-        let parsed = wire::parse(source, destination, &datagram.payload);
+        let parsed = match wire::parse(source, destination, &datagram.payload) {
+            // Dense mode does not know it.
+            Ok(message) if is_bootstrap(&message) && self.bsr.is_none() => {
+                Err(wire::Error::Type(datagram.payload.first().map_or(0, |first| first & 0x0f)))
+            }
+            parsed => parsed,
+        };
         if let Ok(message) = &parsed
             && is_routed(message)
         {
@@ -39,9 +46,7 @@ impl Router {
         let Some(link) = &mut port.pim else { return };
         let refusal = match &parsed {
             Err(wire::Error::Checksum) => Some(DropReason::Checksum),
-            Err(wire::Error::Type(_)) | Ok(Message::Bootstrap(_) | Message::CandidateRpAdvertisement(_)) => {
-                Some(DropReason::UnknownType)
-            }
+            Err(wire::Error::Type(_)) => Some(DropReason::UnknownType),
             Err(_) => Some(DropReason::Malformed),
             Ok(_) if source == own => Some(DropReason::Own),
             Ok(_) if datagram.ttl != 1 => Some(DropReason::Ttl),
@@ -62,6 +67,7 @@ impl Router {
             }
             Ok(message) => {
                 link.counters_mut().receive(message.kind());
+                self.hear_bsr(now, interface, source, destination, &message);
                 let (for_dense, for_sparse) = self.by_mode(message);
                 if let Some(message) = for_dense {
                     self.with_dense(now, |dense, context| {
@@ -101,7 +107,7 @@ impl Router {
             Message::RegisterStop(stop) => {
                 self.with_sparse(now, |sparse, context| sparse.hear_register_stop(context, interface, from, stop));
             }
-            _ => {}
+            message => self.hear_bsr(now, interface, from, to, message),
         }
     }
 
@@ -149,6 +155,7 @@ impl Router {
         }
         self.settle_links(now);
         self.with_dense(now, |dense, context| dense.timeout(context));
+        self.with_bsr(now, Bsr::timeout);
         self.with_sparse(now, |sparse, context| sparse.timeout(context));
     }
 
@@ -156,11 +163,13 @@ impl Router {
     pub(super) fn next_pim_timeout(&self) -> Option<Time> {
         let links = self.ports.values().filter_map(|port| port.pim.as_ref()?.next_timeout());
         let dense = self.dense.as_ref().and_then(Dense::next_timeout);
-        links.chain(dense).chain(self.sparse.as_ref().and_then(Sparse::next_timeout)).min()
+        let bsr = self.bsr.as_ref().and_then(Bsr::next_timeout);
+        links.chain(dense).chain(bsr).chain(self.sparse.as_ref().and_then(Sparse::next_timeout)).min()
     }
 
     /// Takes leave of all neighbours.
     pub(super) fn shut_pim_down(&mut self, now: Time) {
+        self.with_bsr(now, Bsr::shutdown);
         self.with_dense(now, |dense, _| dense.shutdown());
         self.with_sparse(now, |sparse, _| sparse.shutdown());
         for port in self.ports.values_mut() {
@@ -190,6 +199,7 @@ impl Router {
             );
             self.with_dense(now, |dense, context| dense.neighbour_changed(context, id, change));
             self.with_sparse(now, |sparse, context| sparse.neighbour_changed(context, id, change));
+            self.with_bsr(now, |bsr, context| bsr.neighbour_changed(context, id, change));
         }
         self.with_sparse(now, Sparse::check_drs);
     }
@@ -336,7 +346,7 @@ impl Router {
         }
     }
 
-    fn send_pim(&mut self, now: Time, sent: &Sent) {
+    pub(super) fn send_pim(&mut self, now: Time, sent: &Sent) {
         let Some(link) = self.ports.get_mut(&sent.interface).and_then(|port| port.pim.as_mut()) else { return };
         let Some(source) = link.address() else { return };
         link.introduce();
@@ -379,7 +389,12 @@ impl Router {
 
 /// Whether a message comes by the unicast routes, from wherever (RFC 7761 §4.9).
 fn is_routed(message: &Message) -> bool {
-    matches!(message, Message::Register(_) | Message::RegisterStop(_))
+    matches!(message, Message::Register(_) | Message::RegisterStop(_) | Message::CandidateRpAdvertisement(_))
+}
+
+/// Whether a message is one of the bootstrap mechanism.
+fn is_bootstrap(message: &Message) -> bool {
+    matches!(message, Message::Bootstrap(_) | Message::CandidateRpAdvertisement(_))
 }
 
 /// Whether a message may come to this destination (RFC 3973 §4.7): grafts may also be multicast.
@@ -387,12 +402,10 @@ fn is_destination(message: &Message, destination: IpAddr, own: IpAddr) -> bool {
     let all = destination == IpAddr::from(ALL_PIM_ROUTERS);
     match message {
         Message::Graft(_) => all || destination == own,
+        // To a neighbour that is new, where that is configured (RFC 5059 §3.5.2).
+        Message::Bootstrap(_) => all || destination == own,
         Message::GraftAck(_) => destination == own,
-        Message::Hello(_)
-        | Message::JoinPrune(_)
-        | Message::Bootstrap(_)
-        | Message::Assert(_)
-        | Message::StateRefresh(_) => all,
+        Message::Hello(_) | Message::JoinPrune(_) | Message::Assert(_) | Message::StateRefresh(_) => all,
         Message::Register(_) | Message::RegisterStop(_) | Message::CandidateRpAdvertisement(_) => false,
     }
 }
