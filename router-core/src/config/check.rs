@@ -1,5 +1,7 @@
 //! What a configuration must hold to, beyond what its types say.
 
+mod bootstrap;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -100,6 +102,20 @@ pub enum ConfigError {
         place: String,
         /// The key.
         key: &'static str,
+    },
+    /// A setting of sparse mode in a router of dense mode.
+    #[error("{key} is for multicast: pim-sm only")]
+    NotSparse {
+        /// The key.
+        key: &'static str,
+    },
+    /// A candidate's address that no router has.
+    #[error("address {address} of {key} is no IPv4 address that a router can have")]
+    CandidateAddress {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: IpAddr,
     },
     /// PIM settings of a router that does not run PIM.
     #[error("pim of {place} is for multicast: pim-dm only")]
@@ -225,6 +241,7 @@ impl Config {
         }
         self.check_upstream(&mut errors);
         self.check_pim(&mut errors);
+        self.check_bootstrap(&mut errors);
         for route in &self.routes {
             self.check_route(route, &mut errors);
         }
