@@ -1,5 +1,6 @@
 //! What a configuration must hold to, beyond what its types say.
 
+mod bootstrap;
 mod pim;
 
 use std::collections::BTreeSet;
@@ -281,6 +282,7 @@ impl Config {
         }
         self.check_upstream(&mut errors);
         self.check_pim(&mut errors);
+        self.check_bootstrap(&mut errors);
         for route in &self.routes {
             self.check_route(route, &mut errors);
         }
