@@ -48,6 +48,10 @@ struct Rendering<'a> {
     /// Wires that are cut, and those whose frames are lost or mistreated.
     cut: BTreeSet<WireId>,
     lossy: BTreeSet<WireId>,
+    /// Of the cut ones, those of which nobody is told.
+    silent: BTreeSet<WireId>,
+    /// Queriers may have changed, or may not know their members yet, since the last rest.
+    is_fresh: bool,
     /// Something happened that somebody may only miss.
     is_missed: bool,
     /// Nothing has happened since a rest.
@@ -72,6 +76,8 @@ pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
         seen: BTreeSet::new(),
         cut: BTreeSet::new(),
         lossy: BTreeSet::new(),
+        silent: BTreeSet::new(),
+        is_fresh: false,
         is_missed: false,
         is_at_rest: false,
     };
@@ -98,6 +104,7 @@ impl Rendering<'_> {
                 let time = if self.is_missed { self.rest.missed } else { self.rest.told };
                 // What goes on being missed, is known of by now.
                 self.is_missed = !self.lossy.is_empty();
+                self.is_fresh = self.world.is_hindered();
                 self.is_at_rest = true;
                 self.steps.push(Action::Wait { time: whole_millis(time) });
             }
@@ -120,13 +127,16 @@ impl Rendering<'_> {
         let world = &mut self.world;
         match action {
             Action::Join { hosts, group, filter, .. } => {
-                hosts.iter().for_each(|host| world.join(*host, *group, filter))
+                hosts.iter().for_each(|host| world.join(*host, *group, filter));
+                // It may take the place of one that wanted more.
+                self.is_missed |= self.is_fresh;
             }
             Action::Leave { hosts, group, .. } => {
                 if hosts.iter().any(|host| world.filter(*host, *group).is_none()) {
                     return false;
                 }
                 hosts.iter().for_each(|host| world.leave(*host, *group));
+                self.is_missed |= self.is_fresh;
             }
             Action::Stream(stream) => {
                 self.seen.insert((stream.from, stream.interface, stream.group));
@@ -141,7 +151,10 @@ impl Rendering<'_> {
                 if !self.cut.insert(cut.wire) {
                     return false;
                 }
-                self.is_missed |= cut.how == CutKind::Silent;
+                if cut.how == CutKind::Silent {
+                    self.silent.insert(cut.wire);
+                    self.is_missed = true;
+                }
                 world.fail(cut);
             }
             Action::Drop(loss) => {
@@ -157,6 +170,9 @@ impl Rendering<'_> {
                 if !self.lossy.remove(wire) && !is_cut {
                     return false;
                 }
+                // What was said meanwhile was said to nobody.
+                self.is_missed |= self.silent.remove(wire);
+                self.is_fresh = true;
                 world.restore(*wire, *end);
             }
             Action::Kill { node } => {
@@ -164,20 +180,27 @@ impl Rendering<'_> {
                     return false;
                 }
                 self.is_missed = true;
+                self.is_fresh = true;
                 world.kill(*node);
             }
-            Action::Restart { node } => world.restart(*node),
+            Action::Restart { node } => {
+                self.is_fresh = true;
+                world.restart(*node);
+            }
             Action::Pause { node } => {
                 if world.is_dead(*node) || world.is_stopped(*node) {
                     return false;
                 }
                 self.is_missed = true;
+                self.is_fresh = true;
                 world.pause(*node);
             }
             Action::Resume { node } => {
                 if world.is_dead(*node) || !world.is_stopped(*node) {
                     return false;
                 }
+                self.is_missed = true;
+                self.is_fresh = true;
                 world.resume(*node);
             }
             Action::Wait { .. } | Action::Run { .. } | Action::Expect(_) => {}

@@ -29,10 +29,15 @@ impl Rest {
         let deadlines = Deadlines::new(plan, &world).with_pace(pace);
         let convergence = Convergence::of(plan);
         let longest = |of: &dyn Fn(WireId) -> Duration| plan.wire_ids().map(of).max().unwrap_or_default();
-        let believed = longest(&|wire| deadlines.group_membership_interval(wire));
+        let again = if excludes { longest(&|wire| deadlines.relearn(wire)) } else { Duration::ZERO };
+        let believed = longest(&|wire| deadlines.group_membership_interval(wire)) + again;
         // Older hosts, whose groups know no leaves, and sources that a leave cannot name.
         let older = plan.nodes.iter().any(|node| node.host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3)))
-            || plan.nodes.iter().any(|node| node.router().is_some_and(|r| r.igmp.version.is_some_and(|v| v < 3)));
+            || plan
+                .wires
+                .iter()
+                .flat_map(|wire| &wire.ends)
+                .any(|end| plan.igmp_at(*end).is_some_and(|igmp| igmp.version.is_some_and(|version| version < 3)));
         let leave = if older || excludes { believed } else { longest(&|wire| deadlines.leave(wire, None)) };
         let told = KERNEL + leave + convergence.settle(pace);
         let missed = told + believed.max(convergence.liveness).max(convergence.prune_limit) + convergence.prunes;

@@ -204,10 +204,12 @@ impl<N: Network> Run<'_, N> {
             Action::Drop(loss) => {
                 let id = self.network.lose(loss)?;
                 let from = self.network.now();
+                self.history.prolong(from, self.silence_grace());
                 self.losses.push(Losing { step: self.steps_done, id, loss: loss.clone(), from, to: None });
             }
             Action::Impair(how) => {
                 let from = self.network.mistreat(how)?;
+                self.history.prolong(from, self.silence_grace());
                 self.mistreated.push(Mistreated { how: how.clone(), from, to: None });
             }
             Action::Restore { wire, end } => {
@@ -530,13 +532,20 @@ impl<N: Network> Run<'_, N> {
         let world = self.history.now();
         let deadlines = Deadlines::new(self.plan, world);
         let wires = self.plan.wire_ids();
+        let now = self.network.now();
+        let relearn = self.plan.wire_ids().map(|wire| deadlines.relearn(wire)).max().unwrap_or_default();
+        if world.is_hindered() || self.last_restart.is_some_and(|at| now.since(at) <= relearn) {
+            // The querier may be gone, or may not know the group yet: who else knows it, waits for the querier to ask.
+            return self.silence_grace();
+        }
         let of = |wire| {
             // Where hosts of an older version are, a group is kept without source lists until they are forgotten (RFC 9776 §7.3.2).
             let older = |end: &Attachment| {
-                self.plan.node(end.node).host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3))
+                let of_host = self.plan.node(end.node).host().and_then(|host| host.igmp_version);
+                of_host.or(self.plan.igmp_at(*end).and_then(|igmp| igmp.version)).is_some_and(|version| version < 3)
             };
             if world.excludes() || self.plan.wire(wire).ends.iter().any(older) {
-                deadlines.group_membership_interval(wire)
+                deadlines.group_membership_interval(wire) + deadlines.relearn(wire)
             } else {
                 deadlines.leave(wire, None)
             }
@@ -548,7 +557,9 @@ impl<N: Network> Run<'_, N> {
     fn silence_grace(&self) -> Duration {
         let world = self.history.now();
         let deadlines = Deadlines::new(self.plan, world);
-        let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
+        // A source that a list leaves out comes back with the next answer, for an interval of its own.
+        let again = |wire| if world.excludes() { deadlines.relearn(wire) } else { Duration::ZERO };
+        let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire) + again(wire)).max();
         members.unwrap_or_default().max(self.convergence.liveness) + self.convergence.prunes + self.options.slack
     }
 
