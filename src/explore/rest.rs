@@ -14,6 +14,10 @@ const KERNEL: Duration = Duration::from_millis(300);
 /// Times of rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Rest {
+    /// After joins alone: hosts report at once, and routers graft.
+    pub joined: Duration,
+    /// From a graft to the next.
+    pub graft_retry: Duration,
     /// After what routers learn of at once: joins, leaves, carriers, restarts.
     pub told: Duration,
     /// After what they only miss: messages that were lost, routers that fell silent.
@@ -52,6 +56,8 @@ impl Rest {
             _ => KEPT,
         });
         let gone = leave + lifetimes.max().unwrap_or_default() + KERNEL;
-        Rest { told, missed, gone }
+        let retries =
+            plan.nodes.iter().filter_map(|node| node.router()).map(|r| scaled(plan, r.pim.graft_retry_period, 3));
+        Rest { joined: KERNEL + pace, graft_retry: retries.max().unwrap_or_default(), told, missed, gone }
     }
 }
