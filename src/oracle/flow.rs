@@ -11,7 +11,7 @@ use super::dense::{self, Dense, Rpf};
 use super::membership::{Certainty, accepts, runs_igmp, runs_pim, wanted};
 use super::world::World;
 use crate::topology::plan::{Attachment, Daemon, Interface, Multicast, NodeId, Plan, StaticRoute, WireId, WireKind};
-use crate::topology::steps::Stream;
+use crate::topology::steps::{CutKind, Stream};
 
 /// Packets at an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -439,7 +439,10 @@ impl Walk<'_> {
                 self.block(at, Some(interface), Why::Boundary);
             } else {
                 let wish = wish.min(certainty);
-                outgoing.insert(interface, (threshold_of(settings), wish));
+                // What is known to be down may be left out.
+                let is_down = self.world.cut_at(self.plan, out).is_some_and(|how| how != CutKind::Silent);
+                let entered = if is_down { wish.min(Certainty::Maybe) } else { wish };
+                outgoing.insert(interface, (threshold_of(settings), entered));
                 self.pass(step, out, Sure::all(wish), wish.min(step.settled));
             }
         }
