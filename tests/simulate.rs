@@ -98,6 +98,24 @@ fn timers_and_filter_come_from_the_command_line() {
     scratch.run(nothing, LIMIT).expect_code(2).expect_said("there are: igmp-v3-sources/");
 }
 
+#[test]
+fn captures_lie_where_those_of_the_kernel_would() {
+    let scratch = Scratch::new();
+    let file = repository("topologies/first-light.yaml");
+    let directory = scratch.path().join("kept");
+    let arguments = ["simulate", "--json", "--filter", "delivery", "--capture"].map(std::ffi::OsStr::new);
+    let arguments = arguments.into_iter().chain([directory.as_os_str(), file.as_os_str()]);
+    let run = scratch.run(arguments, LIMIT).expect_code(0);
+    let captures = directory.join("first-light/delivery/captures");
+    run.expect_said(captures.to_str().expect("a text"));
+    let files: Vec<_> =
+        std::fs::read_dir(captures).expect("captures").map(|entry| entry.expect("entry").path()).collect();
+    assert!(files.len() > 2 && files.iter().all(|path| path.metadata().expect("a file").len() > 1000), "{files:?}");
+    let inside = file.join("captures");
+    let refused = ["simulate".as_ref(), "--capture".as_ref(), inside.as_os_str(), file.as_os_str()];
+    scratch.run(refused, LIMIT).expect_code(2).expect_said("cannot make");
+}
+
 /// A check that nothing could fail would prove nothing.
 #[test]
 fn what_does_not_hold_fails_and_names_the_first_wrong_hop() {

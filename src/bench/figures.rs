@@ -18,6 +18,8 @@ pub enum Unit {
     Packets,
     /// Seconds of processor time in a second, in thousandths.
     MilliCpus,
+    /// Runs a second.
+    RunsPerSecond,
 }
 
 impl Unit {
@@ -32,6 +34,7 @@ impl Unit {
             Unit::PacketsPerSecond if number >= 1e6 => format!("{:.2} Mpps", number / 1e6),
             Unit::PacketsPerSecond => format!("{:.0} kpps", number / 1e3),
             Unit::Packets => format!("{number:.0}"),
+            Unit::RunsPerSecond => format!("{number:.0} runs/s"),
             Unit::MilliCpus => format!("{:.2} %", number / 10.0),
         }
     }
@@ -45,6 +48,8 @@ pub enum Target {
     AtMost(f64),
     /// Less than that.
     Below(f64),
+    /// At least so much.
+    AtLeast(f64),
     /// At most so many times the median of another series of the same experiment.
     AtMostTimes(f64, String),
     /// At least so many times the median of another series of the same experiment.
@@ -165,6 +170,7 @@ impl Report {
     pub fn verdict(&self, series: &Series) -> Option<Verdict> {
         let met = match series.target.as_ref()? {
             Target::AtMost(bound) => series.median().map(|median| median <= *bound),
+            Target::AtLeast(bound) => series.median().map(|median| median >= *bound),
             Target::Below(bound) => series.median().map(|median| median < *bound),
             Target::AtMostTimes(times, _) => self.ratio(series).map(|ratio| ratio <= *times),
             Target::AtLeastTimes(times, _) => self.ratio(series).map(|ratio| ratio >= *times),
@@ -225,6 +231,10 @@ mod tests {
         assert_eq!(verdict(Target::AtMost(5.0)), Some(Verdict::Met));
         assert_eq!(verdict(Target::Below(5.0)), Some(Verdict::Missed));
         assert_eq!(verdict(Target::Below(5.1)), Some(Verdict::Met));
+        assert_eq!(
+            (verdict(Target::AtLeast(5.0)), verdict(Target::AtLeast(5.1))),
+            (Some(Verdict::Met), Some(Verdict::Missed))
+        );
     }
 
     #[test]

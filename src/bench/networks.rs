@@ -132,6 +132,14 @@ pub fn grid(side: usize, settings: &str) -> Result<Plan, NoFigure> {
     plan(&format!("name: bench-grid\ndefaults: {{router: {{{settings}}}}}\nnodes:\n{nodes}links:\n{links}"))
 }
 
+/// The diamond of `topologies/dense-diamond.yaml` as it is.
+///
+/// # Errors
+/// As [`chain`].
+pub fn shipped_diamond() -> Result<Plan, NoFigure> {
+    plan(DIAMOND)
+}
+
 /// The diamond of `topologies/dense-diamond.yaml` with the RFC's timers, idle for an hour.
 ///
 /// # Errors

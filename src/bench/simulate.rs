@@ -1,4 +1,4 @@
-//! What the simulator takes of the machine: an hour of protocol time, and a network of ten thousand routers.
+//! What the simulator takes of the machine: an hour of protocol time, a network of ten thousand routers, and how many random schedules a second.
 //!
 //! Each measurement is a process of its own (`testbed bench simulated WHAT`): its peak of memory is its own too.
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::part;
 use super::{NoFigure, Series, Setting, Target, Unit, Variant, interleave, networks};
+use crate::explore;
 use crate::network::simulated::SimulatedNetwork;
 use crate::network::{Network as _, Time};
 use crate::scenario::{self, Verdict};
@@ -22,6 +23,9 @@ const GRID_MS_MAX: f64 = 20_000.0;
 /// What ten thousand routers may take until their tree stands.
 const VAST_MS_MAX: f64 = 60_000.0;
 const VAST_MIB_MAX: f64 = 4096.0;
+/// What a search must do on one core, and how many runs it is given.
+const RUNS_PER_SECOND_MIN: f64 = 200.0;
+const RUNS: u64 = 1000;
 /// Routers on a side of that grid.
 const SIDE: usize = 100;
 /// A round takes some twenty seconds.
@@ -93,6 +97,33 @@ pub fn grid(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
         }),
     }];
     interleave(setting.rounds.min(ROUNDS_MAX), variants, tell)
+}
+
+/// Random schedules on the diamond of `topologies/dense-diamond.yaml`.
+pub fn search(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
+    let name = "explore, dense-diamond, one core";
+    let series =
+        Series::new(name, "random schedules", Unit::RunsPerSecond).target(Target::AtLeast(RUNS_PER_SECOND_MIN));
+    let variant =
+        Variant { series: vec![series], measure: Box::new(move || Ok(vec![part::<f64>(setting, &["explored"])?])) };
+    interleave(setting.rounds, vec![variant], tell)
+}
+
+/// Explores in this process; gives runs a second of processor time.
+///
+/// # Errors
+/// [`NoFigure::Failed`] if a run violates something, for then the search is shorter than it should be.
+pub fn explored() -> Result<f64, NoFigure> {
+    let plan = networks::shipped_diamond()?;
+    let subjects = [explore::Subject::of(&plan).map_err(NoFigure::failed)?];
+    let options = explore::search::Options { runs: RUNS, seed: 1, jobs: 1, failures: 1 };
+    let start = processor_time()?;
+    let tally = explore::search::run_many(&subjects, options, &|_| ());
+    let took = processor_time()?.saturating_sub(start);
+    if let Some(violation) = tally.failed.iter().flat_map(|failed| &failed.violations).next() {
+        return Err(NoFigure::failed(format!("a run violated something: {}", violation.text)));
+    }
+    Ok(RUNS as f64 / took.as_secs_f64())
 }
 
 /// Simulates in this process.

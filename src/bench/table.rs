@@ -40,6 +40,7 @@ fn record(report: &Report, series: &Series) -> [String; 8] {
     };
     let target = match &series.target {
         Some(Target::AtMost(bound)) => format!("≤ {}", series.unit.write(*bound)),
+        Some(Target::AtLeast(bound)) => format!("≥ {}", series.unit.write(*bound)),
         Some(Target::Below(bound)) => format!("< {}", series.unit.write(*bound)),
         Some(Target::AtMostTimes(times, _)) => format!("≤ {times} ×"),
         Some(Target::AtLeastTimes(times, _)) => format!("≥ {times} ×"),

@@ -55,6 +55,8 @@ enum Experiment {
     SimulateHour,
     /// A grid of 10,000 routers in the simulator, until its tree stands, and the memory that it takes.
     SimulateGrid,
+    /// Random schedules a second of `testbed explore` on one core.
+    Explore,
     /// The bulk sender and receiver beside a bare loop.
     Bulk,
 }
@@ -82,6 +84,8 @@ enum Part {
     Grid { what: grid::What },
     #[command(hide = true)]
     Simulated { what: simulate::What },
+    #[command(hide = true)]
+    Explored,
     #[command(hide = true)]
     BulkBare,
     #[command(hide = true)]
@@ -133,6 +137,9 @@ pub fn run(args: Args) -> Result {
     if chosen(Experiment::SimulateGrid) {
         report.series.extend(simulate::grid(&setting, &mut tell));
     }
+    if chosen(Experiment::Explore) {
+        report.series.extend(simulate::search(&setting, &mut tell));
+    }
     if chosen(Experiment::Bulk) {
         report.series.extend(bulk::experiment(&setting, &mut tell));
     }
@@ -158,6 +165,7 @@ fn run_part(part: &Part, testbed: &Path) -> Result {
         Part::Failover { rate } => give(failover::measure(rate)),
         Part::Grid { what } => give(grid::measure(what)),
         Part::Simulated { what } => give(simulate::measure(what)),
+        Part::Explored => give(simulate::explored()),
         Part::BulkBare => give(bulk::bare(testbed)),
         Part::BulkStamped => give(bulk::stamped()),
     }

@@ -1,6 +1,6 @@
 //! `testbed simulate`: run the scenarios of files in virtual time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::files;
 use super::test::{judged, publish, select, write};
 use super::{Failure, Outcome, Result};
 use crate::explore;
+use crate::lab;
 use crate::network::simulated::{self, SimulatedNetwork};
 use crate::report::Report;
 use crate::scenario::{self, ScenarioReport, Verdict};
@@ -36,6 +37,9 @@ pub struct Args {
     /// How many scenarios at once (default: one a processor)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
+    /// Keep captures of all wires here, as `test` does; their stamps are virtual time
+    #[arg(long, value_name = "DIR")]
+    capture: Option<PathBuf>,
     /// Print the report as JSON (see docs/report.md)
     #[arg(long)]
     json: bool,
@@ -66,8 +70,15 @@ pub fn run(args: Args) -> Result {
     if let Some(path) = &args.junit {
         write(path, "")?;
     }
+    if let Some(directory) = &args.capture {
+        let cannot = |error| Failure::bad_input(format!("cannot make {}: {error}", directory.display()));
+        std::fs::create_dir_all(directory).map_err(cannot)?;
+        // A file a wire.
+        let cannot = |error| Failure::machine(format!("cannot raise the limit of open files: {error}"));
+        crate::sys::files::raise_open_files().map_err(cannot)?;
+    }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let scenarios = simulate(&cases, args.jobs.map_or(processors, usize::from));
+    let scenarios = simulate(&cases, args.jobs.map_or(processors, usize::from), args.capture.as_deref());
     // In virtual time alone: equal runs have equal reports.
     let took: Duration = scenarios.iter().map(|scenario| scenario.took).sum();
     let report = Report { scenarios, took };
@@ -91,7 +102,7 @@ fn prepare(plan: &mut Plan, args: &Args) {
 }
 
 /// Runs all cases, at most so many at once; reports in the order of the cases, which neither order nor number of threads can change.
-fn simulate(cases: &[select::Case<'_>], jobs: usize) -> Vec<ScenarioReport> {
+fn simulate(cases: &[select::Case<'_>], jobs: usize, captures: Option<&Path>) -> Vec<ScenarioReport> {
     let reports: Mutex<Vec<Option<ScenarioReport>>> = Mutex::new(vec![None; cases.len()]);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -101,7 +112,7 @@ fn simulate(cases: &[select::Case<'_>], jobs: usize) -> Vec<ScenarioReport> {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     cases.get(number).map(|case| (number, case))
                 } {
-                    let report = simulate_one(case);
+                    let report = simulate_one(case, captures);
                     reports.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(report);
                 }
             });
@@ -112,12 +123,22 @@ fn simulate(cases: &[select::Case<'_>], jobs: usize) -> Vec<ScenarioReport> {
     reports.into_iter().zip(cases).map(|(report, case)| report.unwrap_or_else(|| lost(case))).collect()
 }
 
-fn simulate_one(case: &select::Case<'_>) -> ScenarioReport {
+fn simulate_one(case: &select::Case<'_>, captures: Option<&Path>) -> ScenarioReport {
     if let Some(why) = simulated::leaves_out(case.scenario) {
         return trouble(case, Verdict::Skipped, why);
     }
     let mut network = SimulatedNetwork::new(case.plan);
-    scenario::run(case.plan, case.scenario, &mut network, &explore::run::options())
+    let mut doubts = Vec::new();
+    if let Some(directory) = captures {
+        let directory = directory.join(&case.place).join(lab::file::CAPTURES);
+        let made = std::fs::create_dir_all(&directory).map_err(|error| error.to_string());
+        let kept = made.and_then(|()| network.keep_captures(&directory).map_err(|error| error.to_string()));
+        doubts.extend(kept.err().map(|why| format!("captures could not be kept in {}: {why}", directory.display())));
+    }
+    let mut report = scenario::run(case.plan, case.scenario, &mut network, &explore::run::options());
+    report.doubts.extend(doubts);
+    report.doubts.extend(network.end_captures());
+    report
 }
 
 fn trouble(case: &select::Case<'_>, verdict: Verdict, text: String) -> ScenarioReport {

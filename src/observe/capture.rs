@@ -9,6 +9,17 @@ use super::pcapng::{self, Interface, Writer};
 use crate::sys::packet;
 use crate::topology::plan::{Plan, WireId, WireKind};
 
+/// Octets that are kept of a data frame: all headers and the stamp.
+pub const DATA_OCTETS: u32 = 128;
+/// Octets of all captures of a scenario together, and of one wire's.
+const ALL_MAX: u64 = 256 << 20;
+const WIRE: (u64, u64) = (256 << 10, 32 << 20);
+
+/// The most octets of frames in each capture of so many wires.
+pub fn limit(wires: usize) -> u64 {
+    (ALL_MAX / (wires as u64).max(1)).clamp(WIRE.0, WIRE.1)
+}
+
 /// A capture file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the capture {path}: {source}")]

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::capture::{Capture, CaptureError};
+use super::capture::{Capture, CaptureError, DATA_OCTETS};
 use super::filter;
 use super::store::{Limits, Place, Store};
 use crate::network::notifier::Notifier;
@@ -21,8 +21,6 @@ use crate::sys::packet::{Instruction, Ring, Shape};
 use crate::topology::plan::{Plan, WireId, WireKind};
 use crate::traffic::clock::{self, Offset};
 
-/// Octets that are kept of a data frame: all headers and the stamp.
-const DATA_OCTETS: u32 = 128;
 /// Octets a slot: [`DATA_OCTETS`] and the kernel's overhead fit.
 const SLOT: usize = 256;
 /// Memory of all rings together, in octets.

@@ -18,6 +18,7 @@ use super::observe::{Control, Observed};
 use super::queue::Queue;
 use super::router::Shell;
 use super::streams::{Data, Stream};
+use super::tape::{Seen, Tape};
 use super::unicast::{Moved, Unicast};
 use super::wire::Egress;
 use crate::network::Time;
@@ -130,6 +131,10 @@ pub(super) struct Engine<'p> {
     bridges: Vec<Option<Snooping>>,
     pub streams: Vec<Stream>,
     pub observed: Observed,
+    /// How many times as long as on an idle machine it may take until a process gets a processor.
+    pub slowness: u32,
+    /// Captures, if they are asked for.
+    pub tape: Option<Box<Tape>>,
     pub unicast: Unicast,
     pub cuts: Cuts,
     pub losses: Vec<Losing>,
@@ -154,6 +159,12 @@ pub(super) fn between(random: &mut Random, (least, most): (Duration, Duration)) 
     least + random.up_to(most - least)
 }
 
+/// As [`between`], but that a busy machine takes longer: seldom near the most.
+pub(super) fn before_long(random: &mut Random, (least, most): (Duration, Duration), slowness: u32) -> Duration {
+    let most = if slowness > 1 { most + random.up_to(most * (slowness - 1)) } else { most };
+    between(random, (least, most))
+}
+
 impl<'p> Engine<'p> {
     /// A network in which nothing runs yet.
     pub fn new(plan: &'p Plan) -> Engine<'p> {
@@ -169,6 +180,8 @@ impl<'p> Engine<'p> {
             bridges: plan.wires.iter().map(|wire| bridge(wire.kind)).collect(),
             streams: Vec::new(),
             observed: Observed::new(plan.wires.len()),
+            slowness: 1,
+            tape: None,
             unicast: Unicast::new(plan),
             cuts: Cuts::default(),
             losses: Vec::new(),
@@ -191,7 +204,7 @@ impl<'p> Engine<'p> {
             Event::Wake(node) => self.wake(node),
             Event::Timer(node) => self.router_timer(node),
             Event::Enter(at, frame) => self.enter(at, frame, self.now),
-            Event::Arrive(at, frame) => self.arrive(at, &frame),
+            Event::Arrive(at, frame) => self.arrive(at, self.far_end(at), &frame),
             Event::Bridge(at, frame) => self.bridge(at, &frame),
             Event::News(at) => self.news(at),
             Event::Agent => self.agent_turn(),
@@ -307,6 +320,7 @@ impl<'p> Engine<'p> {
             Frame::Data(data) => self.streams[data.stream as usize].see(wire, end, true, *data, time),
             Frame::Control(control) => self.observed.see(wire, end, time, control),
         }
+        self.record(Seen { wire, end, sender: at, outbound: true, time }, &frame);
         self.has_changed = true;
         let frame = match mishap.wrong_bit {
             None => Some(frame),
@@ -325,6 +339,14 @@ impl<'p> Engine<'p> {
             self.queue.push(arrival, event.clone());
         }
         self.queue.push(arrival, event);
+    }
+
+    fn record(&mut self, seen: Seen, frame: &Frame) {
+        let Some(tape) = &mut self.tape else { return };
+        match frame {
+            Frame::Data(data) => tape.data(self.plan, seen, &self.streams[data.stream as usize], *data),
+            Frame::Control(control) => tape.control(self.plan, seen, control),
+        }
     }
 
     /// Turns a bit of a packet over; none is left if it is one of the IP header.
@@ -377,15 +399,25 @@ impl<'p> Engine<'p> {
             let port = &self.nodes[to.node.0].ports[to.interface];
             let reached = self.bridges[id.0].as_ref().is_none_or(|bridge| bridge.reaches(now, toward, end));
             if end != from && port.is_bridged && !port.egress.cut_in && reached {
-                self.arrive(to, frame);
+                self.arrive(to, at, frame);
             }
         }
     }
 
+    /// The other end of the link at an attachment.
+    fn far_end(&self, at: Attachment) -> Attachment {
+        let port = &self.nodes[at.node.0].ports[at.interface];
+        self.plan.wire(port.wire).ends.get(1 - usize::from(port.end.min(1))).copied().unwrap_or(at)
+    }
+
     /// A frame reaches a node.
-    fn arrive(&mut self, at: Attachment, frame: &Frame) {
+    fn arrive(&mut self, at: Attachment, sender: Attachment, frame: &Frame) {
         if !self.has_carrier(at) {
             return;
+        }
+        if self.tape.is_some() {
+            let Port { wire, end, .. } = *self.port(at);
+            self.record(Seen { wire, end, sender, outbound: false, time: self.now }, frame);
         }
         match frame {
             Frame::Data(data) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use router_core::router::Input;
 
-use super::engine::{Engine, Event, Losing, between};
+use super::engine::{Engine, Event, Losing, before_long};
 use super::unicast::Moved;
 use super::wire::Impairment;
 use crate::network::faults::{self, Change};
@@ -145,7 +145,7 @@ impl Engine<'_> {
     }
 
     fn send_news(&mut self, at: Attachment, within: (Duration, Duration)) {
-        let time = self.now + between(&mut self.nodes[at.node.0].random, within);
+        let time = self.now + before_long(&mut self.nodes[at.node.0].random, within, self.slowness);
         self.queue.push(time, Event::News(at));
     }
 
@@ -186,7 +186,7 @@ impl Engine<'_> {
 
     fn await_agent(&mut self) {
         if !std::mem::replace(&mut self.agent_awaits, true) {
-            let time = self.now + between(&mut self.random, AGENT);
+            let time = self.now + before_long(&mut self.random, AGENT, self.slowness);
             self.queue.push(time, Event::Agent);
         }
     }
@@ -198,7 +198,7 @@ impl Engine<'_> {
         // One node after the other.
         let mut time = self.now;
         for (node, moved) in self.unicast.turn(self.plan, |at| known[at.node.0][at.interface]) {
-            time += between(&mut self.random, AGENT_NODE);
+            time += before_long(&mut self.random, AGENT_NODE, self.slowness);
             self.queue.push(time, Event::Moved(node, Arc::new(moved)));
         }
     }

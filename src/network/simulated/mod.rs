@@ -10,15 +10,17 @@ mod faults;
 pub mod host;
 pub mod lan;
 mod observe;
+mod octets;
 pub mod queue;
 mod routed;
 mod router;
 mod streams;
+mod tape;
 mod unicast;
 pub mod wire;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use router_core::coverage::Coverage;
@@ -31,6 +33,7 @@ use crate::network::{
     Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
     Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
+use crate::observe::capture::CaptureError;
 use crate::topology::plan::{Attachment, Daemon, NodeId, Plan, WireId};
 use crate::topology::steps::{
     Action, Cut, Expectation, MessageLoss, Mistreatment, Place, Scenario, SourceFilter, Stream,
@@ -47,6 +50,8 @@ const READY_MAX: Duration = Duration::from_secs(30);
 const START_CALL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(14));
 /// What a call takes that sends a packet: by its end, the kernel has brought the packet as far as it comes without anybody's help.
 const SEND_CALL: Duration = Duration::from_micros(250);
+/// How much longer a busy machine takes until a process has its turn: up to some milliseconds.
+const BUSY: u32 = 30;
 /// Least time between two looks at what is waited for.
 const PACE: Duration = Duration::from_millis(1);
 /// Most time between them just after something has changed, and at all.
@@ -92,7 +97,17 @@ fn failed(what: impl Into<String>, why: impl std::fmt::Display) -> NetworkError 
 impl<'p> SimulatedNetwork<'p> {
     /// The network of a plan, a moment after all of its routers have started. Every router runs router-core, whatever the plan names.
     pub fn new(plan: &'p Plan) -> SimulatedNetwork<'p> {
+        SimulatedNetwork::with(plan, 1)
+    }
+
+    /// The same on a machine whose processors others use as well: daemons, news and the route agent come late.
+    pub fn on_a_busy_machine(plan: &'p Plan) -> SimulatedNetwork<'p> {
+        SimulatedNetwork::with(plan, BUSY)
+    }
+
+    fn with(plan: &'p Plan, slowness: u32) -> SimulatedNetwork<'p> {
         let mut engine = Engine::new(plan);
+        engine.slowness = slowness;
         for address in routed::rendezvous(plan) {
             engine.ask_for_route(address);
         }
@@ -113,6 +128,20 @@ impl<'p> SimulatedNetwork<'p> {
     /// Which pairs of a state and an event the machines of all routers have been through.
     pub fn coverage(&self) -> Coverage {
         self.engine.coverage()
+    }
+
+    /// Keeps captures of all wires in an existing directory from now on, as the kernel's network does: `WIRE.pcapng`. Their stamps are virtual time.
+    ///
+    /// # Errors
+    /// [`CaptureError`] if a file cannot be made.
+    pub fn keep_captures(&mut self, directory: &Path) -> Result<(), CaptureError> {
+        self.engine.tape = Some(Box::new(tape::Tape::new(self.plan(), directory)?));
+        Ok(())
+    }
+
+    /// Completes the captures. Gives what is missing of them, a sentence each.
+    pub fn end_captures(&mut self) -> Vec<String> {
+        self.engine.tape.take().map(|tape| tape.finish()).unwrap_or_default()
     }
 
     /// What a node does to the frames that it sends into a wire from now on.
@@ -418,8 +447,8 @@ impl Network for SimulatedNetwork<'_> {
         self.engine.observed.happenings(answers::describe)
     }
 
-    fn capture(&self, _wire: WireId) -> Option<PathBuf> {
-        None
+    fn capture(&self, wire: WireId) -> Option<PathBuf> {
+        self.engine.tape.as_ref()?.path(wire)
     }
 
     fn doubts(&self) -> Vec<String> {

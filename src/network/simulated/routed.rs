@@ -6,19 +6,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use router_core::router::{Datagram, Input};
-use router_core::wire::{checksum, pim};
+use router_core::wire::pim;
 
 use super::cache::REGISTER;
 use super::engine::{Engine, Frame, Role};
 use super::observe::Control;
+use super::octets;
 use super::streams::Data;
 use crate::topology::plan::{Attachment, NodeId, Plan};
-use crate::traffic::stamp::{Stamp, StreamId};
-
-/// Octets of the headers before a stream's payload.
-const IPV4_HEADER: usize = 20;
-const UDP_HEADER: usize = 8;
-const UDP: u8 = 17;
 
 /// The addresses that routers will look for a way to, before any source has sent: rendezvous points and candidates.
 pub(super) fn rendezvous(plan: &Plan) -> Vec<IpAddr> {
@@ -118,43 +113,14 @@ impl Engine<'_> {
         }
         let message = pim::parse(datagram.source, datagram.destination, &datagram.payload).ok()?;
         let pim::Message::Register(pim::Register { null: false, packet, .. }) = message else { return None };
-        let header = packet.get(..IPV4_HEADER).filter(|header| header[0] == 0x45 && header[9] == UDP)?;
-        let stamp = Stamp::decode(packet.get(IPV4_HEADER + UDP_HEADER..)?).ok()?;
-        let stream = u32::try_from(stamp.stream.0).ok()?;
-        let sequence = u32::try_from(stamp.sequence).ok()?;
-        let known = self.streams.get(stream as usize)?;
-        known.sent.get(sequence as usize)?;
-        Some(Data { stream, sequence, ttl: header[8], is_damaged: !checksum::is_valid(header) })
+        let data = octets::read(&packet)?;
+        self.streams.get(data.stream as usize)?.sent.get(data.sequence as usize)?;
+        Some(data)
     }
 
     /// A packet leaves by the register interface: the daemon gets it, as it arrived.
     pub(super) fn register(&mut self, id: NodeId, data: Data) {
-        let stream = &self.streams[data.stream as usize];
-        let (IpAddr::V4(source), IpAddr::V4(group)) = (stream.source, stream.group_of(data.sequence)) else { return };
-        let mut packet = vec![0; stream.octets];
-        let (header, rest) = packet.split_at_mut(IPV4_HEADER);
-        let length = |octets: usize| u16::try_from(octets).unwrap_or(u16::MAX).to_be_bytes();
-        header[0] = 0x45;
-        header[2..4].copy_from_slice(&length(stream.octets));
-        header[8] = data.ttl;
-        header[9] = UDP;
-        header[12..16].copy_from_slice(&source.octets());
-        header[16..20].copy_from_slice(&group.octets());
-        let sum = checksum::internet(header);
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-        let (udp, payload) = rest.split_at_mut(UDP_HEADER);
-        let port = stream.spec.port.to_be_bytes();
-        udp[..2].copy_from_slice(&port);
-        udp[2..4].copy_from_slice(&port);
-        udp[4..6].copy_from_slice(&length(stream.octets - IPV4_HEADER));
-        let stamp = Stamp {
-            stream: StreamId(data.stream.into()),
-            sequence: data.sequence.into(),
-            sent_realtime: stream.sent.get(data.sequence as usize).map_or(0, |sent| sent.as_nanos()),
-            length: u16::try_from(payload.len()).unwrap_or(u16::MAX),
-        };
-        // A stream's packets have room for a stamp.
-        if stamp.encode(payload).is_ok() {
+        if let Some(packet) = octets::whole(&self.streams[data.stream as usize], data) {
             self.tell(id, Input::WholePacket { packet });
         }
     }

@@ -14,7 +14,7 @@ use router_core::router::{
 use router_core::wire::{igmp, pim};
 
 use super::cache::{Cache, REGISTER};
-use super::engine::{Engine, Event, Frame, Role, between, octets_of};
+use super::engine::{Engine, Event, Frame, Role, before_long, between, octets_of};
 use super::observe::Control;
 use super::streams::Data;
 use crate::daemon;
@@ -218,7 +218,7 @@ impl Engine<'_> {
     }
 
     fn wake_soon(&mut self, id: NodeId) {
-        let at = self.now + between(&mut self.nodes[id.0].random, WAKE);
+        let at = self.now + before_long(&mut self.nodes[id.0].random, WAKE, self.slowness);
         let Some(shell) = self.shell(id) else { return };
         if shell.wake.is_none() {
             shell.wake = Some(at);

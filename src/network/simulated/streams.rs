@@ -13,7 +13,7 @@ const BACK_TO_BACK: Duration = Duration::from_micros(1);
 /// The most packets of a stream; it ends there.
 pub const SENT_MAX: usize = 1 << 25;
 /// IPv4 and UDP headers.
-const HEADERS: usize = 28;
+pub const HEADERS: usize = 28;
 const IPV4_HEADER: usize = 20;
 
 /// A data packet on its way.
@@ -46,6 +46,8 @@ pub struct Stream {
     pub is_over: bool,
     /// Whether it ended because no more packets can be recorded.
     pub overflowed: bool,
+    /// Octets after the IP header that each of these carries, but for the last.
+    pub room: usize,
     start: Time,
     ticks: u64,
     left: u64,
@@ -68,13 +70,9 @@ impl Stream {
         let at = Attachment { node: spec.from, interface: spec.interface };
         let mtu = plan.wire(plan.interface(at).wire).mtu as usize;
         let octets = spec.size + HEADERS;
-        let fragments = if octets > mtu {
-            // Fragments carry multiples of eight octets (RFC 791 §3.2).
-            let room = (mtu.saturating_sub(IPV4_HEADER) / 8 * 8).max(8);
-            (octets - IPV4_HEADER).div_ceil(room)
-        } else {
-            1
-        };
+        // Fragments carry multiples of eight octets (RFC 791 §3.2).
+        let room = (mtu.saturating_sub(IPV4_HEADER) / 8 * 8).max(8);
+        let fragments = if octets > mtu { (octets - IPV4_HEADER).div_ceil(room) } else { 1 };
         Stream {
             spec: spec.clone(),
             source,
@@ -83,6 +81,7 @@ impl Stream {
             sent: Vec::new(),
             is_over: false,
             overflowed: false,
+            room,
             start,
             ticks: 0,
             left: spec.count.unwrap_or(u64::MAX),

@@ -2,8 +2,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::observe::frame::{Content, Packet};
 use crate::oracle::testing::{self, Net, all, group};
 use crate::topology::steps::{CutKind, Message};
+use crate::traffic::stamp::Stamp;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -168,6 +170,62 @@ fn the_next_messages_of_a_kind_are_lost_and_counted() {
     assert_eq!(kinds(&network, lan, h1), [Message::Igmpv3Report], "of two, one was seen by nobody");
     network.restore(lan, None).unwrap();
     assert!(network.dropped(id).unwrap() >= 1);
+}
+
+#[test]
+fn a_capture_has_what_every_end_sent_and_got() {
+    let Small { plan, src, h1, lan, .. } = small();
+    let directory = tempfile::tempdir().unwrap();
+    let mut network = SimulatedNetwork::new(&plan);
+    network.keep_captures(directory.path()).unwrap();
+    network.join(h1, group(), &all()).unwrap();
+    network.start(&Stream { count: Some(10), ..stream(src, 200) }).unwrap();
+    pass(&mut network, 1_000);
+    let path = network.capture(lan).unwrap();
+    assert_eq!(path, directory.path().join("lan.pcapng"));
+    let seen = network.sightings("s", lan).len();
+    let control = network.control(lan).len();
+    assert_eq!(network.end_captures(), Vec::<String>::new());
+    let octets = std::fs::read(path).unwrap();
+    let frames = frames(&octets);
+    assert!(frames.windows(2).all(|pair| pair[0].0 <= pair[1].0), "in order of time");
+    let packets: Vec<Packet<'_>> = frames.iter().map(|(_, frame)| Packet::parse(frame).unwrap()).collect();
+    let data = packets.iter().filter(|packet| packet.is_data());
+    let stamps =
+        data.filter(|packet| matches!(packet.content, Content::Udp { payload, .. } if Stamp::decode(payload).is_ok()));
+    assert_eq!(stamps.count(), seen);
+    // Those of the routers' start came before the capture.
+    let igmp = packets.iter().filter(|packet| matches!(packet.content, Content::Igmp(_))).count();
+    assert!(igmp % 3 == 0 && igmp > 3 && igmp < 3 * control + 1, "{igmp} of {control} at three ends");
+}
+
+/// The frames of a capture with their times.
+fn frames(mut octets: &[u8]) -> Vec<(u64, &[u8])> {
+    let mut frames = Vec::new();
+    while !octets.is_empty() {
+        let word = |at: usize| u32::from_le_bytes(octets[at..at + 4].try_into().unwrap());
+        let length = word(4) as usize;
+        if word(0) == 6 {
+            let captured = word(20) as usize;
+            frames.push((u64::from(word(12)) << 32 | u64::from(word(16)), &octets[28..28 + captured]));
+        }
+        octets = &octets[length..];
+    }
+    frames
+}
+
+#[test]
+fn a_busy_machine_is_late_and_forgets_nothing() {
+    let Small { plan, src, h1, .. } = small();
+    let first = |mut network: SimulatedNetwork<'_>| {
+        network.start(&stream(src, 200)).unwrap();
+        pass(&mut network, 500);
+        let joined = network.join(h1, group(), &all()).unwrap();
+        pass(&mut network, 1_000);
+        (network.arrivals("s", h1)[0].received.since(joined), network.trace())
+    };
+    let (idle, busy) = (first(SimulatedNetwork::new(&plan)), first(SimulatedNetwork::on_a_busy_machine(&plan)));
+    assert!(idle != busy && busy.0 >= idle.0 && busy.0 < 100 * MILLISECOND, "{idle:?} and {busy:?}");
 }
 
 #[test]

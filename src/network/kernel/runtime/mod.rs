@@ -31,6 +31,7 @@ use crate::network::{
     Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
     Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
+use crate::observe::capture;
 use crate::observe::entries;
 use crate::observe::store::Limits;
 use crate::observe::tap::{CaptureTo, Taps};
@@ -45,10 +46,6 @@ use crate::traffic::{self, StreamSpec, Traffic, clock};
 const PACE: Duration = Duration::from_millis(1);
 /// Most time between them: kernel entries and daemons' beliefs change without a word.
 const HEARTBEAT: Duration = Duration::from_millis(10);
-/// Octets of all captures of a scenario together, and of one wire's.
-const CAPTURES_ALL: u64 = 256 << 20;
-const CAPTURE_MAX: u64 = 32 << 20;
-const CAPTURE_MIN: u64 = 256 << 10;
 
 /// Where a lab's things are. The default is right for every process inside a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,8 +101,8 @@ impl<'p> KernelNetwork<'p> {
         files::raise_open_files().map_err(|error| failed("raise the limit of open files", error))?;
         let notifier = Arc::new(Notifier::new());
         let offset = clock::Offset::measure();
-        let share = CAPTURES_ALL / (plan.wires.len() as u64).max(1);
-        let to = captures.map(|directory| CaptureTo { directory, limit: share.clamp(CAPTURE_MIN, CAPTURE_MAX) });
+        let limit = capture::limit(plan.wires.len());
+        let to = captures.map(|directory| CaptureTo { directory, limit });
         if let Some(to) = &to {
             std::fs::create_dir_all(&to.directory)
                 .map_err(|error| failed(format!("make {}", to.directory.display()), error))?;
