@@ -6,7 +6,7 @@ use router_core::config::{Config, Igmp, Interface, Multicast, Pim, StaticRoute};
 use router_core::time::Span;
 
 use super::find::{Kind, program};
-use super::{At, DaemonError, Launch, Paths, Readiness};
+use super::{At, DaemonError, Launch, Paths, Program, Readiness};
 use crate::topology::plan::{Attachment, Plan};
 
 const CONFIG: &str = "router-core.json";
@@ -23,16 +23,19 @@ pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError>
         .map_err(|error| DaemonError::Configuration { node: at.node.name.clone(), why: error.to_string() })?;
     Ok(Launch {
         directories: Vec::new(),
-        argv: vec![
-            path,
-            "--config".to_owned(),
-            config.to_string_lossy().into_owned(),
-            "--control".to_owned(),
-            socket.to_string_lossy().into_owned(),
-        ],
+        programs: vec![Program {
+            name: Kind::RouterCore.program().to_owned(),
+            argv: vec![
+                path,
+                "--config".to_owned(),
+                config.to_string_lossy().into_owned(),
+                "--control".to_owned(),
+                socket.to_string_lossy().into_owned(),
+            ],
+            ready: Readiness::ControlEvent { socket },
+        }],
         files: vec![(config, text + "\n")],
         env: Vec::new(),
-        ready: Readiness::ControlEvent { socket },
     })
 }
 

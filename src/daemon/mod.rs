@@ -45,10 +45,20 @@ pub struct Launch {
     pub directories: Vec<PathBuf>,
     /// Files to write before the start, mode 0600: path and content.
     pub files: Vec<(PathBuf, String)>,
-    /// Program (an absolute path) and arguments.
-    pub argv: Vec<String>,
     /// Variables to set in the daemon's environment.
     pub env: Vec<(String, String)>,
+    /// Its programs, at least one, in the order in which they are started: each once the one before is ready. The daemon is ready
+    /// when all are, and ends with the first that ends.
+    pub programs: Vec<Program>,
+}
+
+/// One program of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What messages call it.
+    pub name: String,
+    /// Program (an absolute path) and arguments.
+    pub argv: Vec<String>,
     /// How it is known to be ready.
     pub ready: Readiness,
 }
@@ -68,6 +78,12 @@ pub enum Readiness {
         argv: Vec<String>,
         /// Time between one try's end and the next.
         every: Duration,
+    },
+    /// A process of this program's own, `testbed inside ARGUMENTS`, run in the node, that ends 0 once the daemon is ready, and is run
+    /// anew when it ends otherwise.
+    Inside {
+        /// What follows `testbed inside`.
+        arguments: Vec<String>,
     },
     /// It counts as ready once it was started.
     Started,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use router_core::config::{Igmp, Limits, Multicast};
 
 use super::find::{Kind, program};
-use super::{At, DaemonError, Launch, Paths, READY_EVERY, Readiness};
+use super::{At, DaemonError, Launch, Paths, Program, READY_EVERY, Readiness};
 use crate::topology::plan::{StaticRoute, WireKind};
 
 const NAME: &str = "smcroute";
@@ -86,25 +86,28 @@ pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError>
     Ok(Launch {
         directories: Vec::new(),
         files: vec![(paths.node.join(CONFIG), configuration(at))],
-        // In the foreground, and no interface but those that the file enables.
-        argv: words(&[
-            &daemon,
-            "-n",
-            "-N",
-            "-l",
-            "info",
-            "-i",
-            NAME,
-            "-f",
-            &file(CONFIG),
-            "-P",
-            &file(PID),
-            "-u",
-            &socket,
-        ]),
         env: Vec::new(),
-        // It answers only once it has read its file and installed the routes.
-        ready: Readiness::Command { argv: words(&[&control, "-u", &socket, "-p", "show"]), every: READY_EVERY },
+        programs: vec![Program {
+            name: Kind::Smcroute.program().to_owned(),
+            // In the foreground, and no interface but those that the file enables.
+            argv: words(&[
+                &daemon,
+                "-n",
+                "-N",
+                "-l",
+                "info",
+                "-i",
+                NAME,
+                "-f",
+                &file(CONFIG),
+                "-P",
+                &file(PID),
+                "-u",
+                &socket,
+            ]),
+            // It answers only once it has read its file and installed the routes.
+            ready: Readiness::Command { argv: words(&[&control, "-u", &socket, "-p", "show"]), every: READY_EVERY },
+        }],
     })
 }
 
