@@ -132,9 +132,8 @@ fn show(node: &Node, status: Option<&NodeStatus>, seen: &BTreeMap<i32, i32>) -> 
 
 fn daemon_name(daemon: &Daemon) -> String {
     match daemon {
-        Daemon::RouterCore => "router-core".into(),
-        Daemon::Smcroute => "smcroute".into(),
         Daemon::Exec(program) => program.command.first().cloned().unwrap_or_default(),
+        known => known.name().into(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use router_core::config::{Config, Igmp, Interface, Multicast, Pim, StaticRoute};
 use router_core::time::Span;
 
-use super::find::{Kind, program};
+use super::find::{Kind, program_of};
 use super::{At, DaemonError, Launch, Paths, Program, Readiness};
 use crate::topology::plan::{Attachment, Plan};
 
@@ -16,7 +16,7 @@ const SOCKET: &str = "control.sock";
 const RESPONSE_UNIT: Duration = Duration::from_millis(100);
 
 pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError> {
-    let path = program(&at.node.name, Kind::RouterCore.program(), Kind::RouterCore.remedy(), paths)?;
+    let path = program_of(&at.node.name, Kind::RouterCore, Kind::RouterCore.program(), paths)?;
     let config = paths.node.join(CONFIG);
     let socket = paths.node.join(SOCKET);
     let text = serde_json::to_string_pretty(&configuration(at))

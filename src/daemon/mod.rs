@@ -7,6 +7,10 @@
 mod core;
 mod exec;
 mod find;
+mod foreign;
+pub mod frr;
+mod pimd;
+pub mod ready;
 mod smcroute;
 
 use std::path::PathBuf;
@@ -29,12 +33,16 @@ pub struct Paths {
     pub node: PathBuf,
     /// Directories that are searched for programs, in order; see [`find::search_path`].
     pub programs: Vec<PathBuf>,
+    /// Directories of FRR's daemons.
+    pub frr: Vec<PathBuf>,
+    /// Directory of packages that were unpacked rather than installed, one directory each.
+    pub aside: PathBuf,
 }
 
 impl Paths {
     /// The node's directory, and programs beside this executable, in `PATH` and in the usual places for daemons.
     pub fn new(node: impl Into<PathBuf>) -> Paths {
-        Paths { node: node.into(), programs: find::search_path() }
+        Paths { node: node.into(), programs: find::search_path(), frr: find::frr_places(), aside: find::aside() }
     }
 }
 
@@ -168,6 +176,8 @@ pub fn prepare(plan: &Plan, node: NodeId, paths: &Paths) -> Result<Launch, Daemo
     match &at.router.daemon {
         Daemon::RouterCore => core::prepare(&at, paths),
         Daemon::Smcroute => smcroute::prepare(&at, paths),
+        Daemon::Frr => frr::prepare(&at, paths),
+        Daemon::Pimd => pimd::prepare(&at, paths),
         Daemon::Exec(program) => exec::prepare(&at, program, paths),
     }
 }
@@ -181,6 +191,8 @@ fn check_router(at: &At<'_>) -> Vec<DaemonError> {
     match &at.router.daemon {
         Daemon::RouterCore => core::check(at),
         Daemon::Smcroute => smcroute::check(at),
+        Daemon::Frr => frr::check(at),
+        Daemon::Pimd => pimd::check(at),
         Daemon::Exec(program) => exec::check(at, program),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ipnet::IpNet;
 use router_core::config::{Igmp, Limits, Multicast};
 
-use super::find::{Kind, program};
+use super::find::{Kind, program_of};
 use super::{At, DaemonError, Launch, Paths, Program, READY_EVERY, Readiness};
 use crate::topology::plan::{StaticRoute, WireKind};
 
@@ -78,8 +78,8 @@ fn joins(at: &At<'_>, route: &StaticRoute) -> Option<u64> {
 }
 
 pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError> {
-    let daemon = program(&at.node.name, Kind::Smcroute.program(), Kind::Smcroute.remedy(), paths)?;
-    let control = program(&at.node.name, "smcroutectl", Kind::Smcroute.remedy(), paths)?;
+    let daemon = program_of(&at.node.name, Kind::Smcroute, Kind::Smcroute.program(), paths)?;
+    let control = program_of(&at.node.name, Kind::Smcroute, "smcroutectl", paths)?;
     let file = |name: &str| paths.node.join(name).to_string_lossy().into_owned();
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
     let socket = file(SOCKET);

@@ -90,7 +90,12 @@ fn paths(test: &str, programs: &[&str]) -> Paths {
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    Paths { node: "/run/testbed/lab/nodes/r1".into(), programs: vec![directory] }
+    Paths {
+        node: "/run/testbed/lab/nodes/r1".into(),
+        programs: vec![directory.clone()],
+        frr: vec![directory.clone()],
+        aside: directory,
+    }
 }
 
 fn text(launch: &Launch, name: &str) -> String {

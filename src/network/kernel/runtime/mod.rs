@@ -182,6 +182,8 @@ impl<'p> KernelNetwork<'p> {
                     .join("control.sock"));
             }
             Daemon::Smcroute => "smcroute",
+            Daemon::Frr => "FRR",
+            Daemon::Pimd => "pimd",
             Daemon::Exec(_) => "a program of the user's own",
         };
         Err(NetworkError::Unsupported { what: "asking a daemon what it knows".into(), by: by.into() })
