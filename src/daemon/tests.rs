@@ -262,7 +262,7 @@ fn smcroute_gets_thresholds_and_the_longest_routes_first() {
          mroute from eth1 source 10.0.0.0/31 group 239.1.2.3 to eth0 eth2\n\
          mroute from eth0 group 239.1.0.0/16 to eth1\n"
     );
-    let Readiness::Command { argv, .. } = launch.programs[0].ready else { panic!("{:?}", launch.programs[0].ready) };
+    let Readiness::Command { argv, .. } = &launch.programs[0].ready else { panic!("{:?}", launch.programs[0].ready) };
     assert_eq!(&argv[1..], ["-u", "/run/testbed/lab/nodes/r1/smcroute.sock", "-p", "show"]);
 }
 
@@ -325,8 +325,8 @@ fn a_program_of_the_users_gets_its_places_filled_in() {
     assert_eq!(&launch.programs[0].argv[1..], ["-c", "/run/testbed/lab/nodes/r1/daemon.conf"]);
     assert_eq!(text(&launch, "daemon.conf"), "pid /run/testbed/lab/nodes/r1/run/pid\n");
     assert_eq!(launch.directories, [Path::new("/run/testbed/lab/nodes/r1/run")]);
-    let Readiness::Command { argv, every } = launch.programs[0].ready else { panic!("{:?}", launch.programs[0].ready) };
-    assert_eq!((&argv[1..], every), (&["-e".into(), "/run/testbed/lab/nodes/r1/run/pid".into()][..], READY_EVERY));
+    let Readiness::Command { argv, every } = &launch.programs[0].ready else { panic!("{:?}", launch.programs[0].ready) };
+    assert_eq!((&argv[1..], *every), (&["-e".into(), "/run/testbed/lab/nodes/r1/run/pid".into()][..], READY_EVERY));
 }
 
 #[test]
