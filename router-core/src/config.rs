@@ -244,6 +244,12 @@ pub enum PimSabotage {
     AssertDeaf,
     /// Relays no state refresh.
     RefreshNotRelayed,
+    /// Leaves the Null-Register bit out of the probes that it sends.
+    RegisterNullBit,
+    /// Announces a hold time of joins and prunes that is shorter than the period in which they are sent again.
+    JoinHoldShort,
+    /// Leaves the RPT bit out of the (*,G) joins and prunes that it sends.
+    RptBitMissing,
 }
 
 impl Pim {

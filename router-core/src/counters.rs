@@ -26,6 +26,10 @@ pub enum MessageKind {
     Leave,
     /// A PIM hello.
     PimHello,
+    /// A PIM register.
+    PimRegister,
+    /// A PIM register-stop.
+    PimRegisterStop,
     /// A PIM join/prune.
     PimJoinPrune,
     /// A PIM assert.
@@ -43,6 +47,8 @@ impl pim::Message {
     pub fn kind(&self) -> MessageKind {
         match self {
             pim::Message::Hello(_) => MessageKind::PimHello,
+            pim::Message::Register(_) => MessageKind::PimRegister,
+            pim::Message::RegisterStop(_) => MessageKind::PimRegisterStop,
             pim::Message::JoinPrune(_) => MessageKind::PimJoinPrune,
             pim::Message::Assert(_) => MessageKind::PimAssert,
             pim::Message::Graft(_) => MessageKind::PimGraft,
@@ -110,6 +116,12 @@ pub enum DropReason {
     NoRoute,
     /// Data of a group whose scope ends at the interface that it came by.
     Boundary,
+    /// A join, register or register-stop of another rendezvous point than the group's.
+    OtherRp,
+    /// A join or prune on a shared tree of a source-specific group (RFC 7761 §4.8.1).
+    SsmSharedTree,
+    /// Members that name no source of a source-specific group, and for which there is no mapping (RFC 4604 §2.2).
+    SsmAnySource,
     /// Over the limit of forwarding entries.
     EntryLimit,
     /// Over the limit of unicast routes.

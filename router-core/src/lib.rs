@@ -3,6 +3,7 @@
 pub mod config;
 pub mod control;
 pub mod counters;
+pub mod coverage;
 pub mod forwarding;
 pub mod linux;
 pub mod membership;

@@ -98,7 +98,7 @@ pub enum Input {
     WrongInterface { interface: InterfaceId, key: EntryKey },
     /// An entry sent a packet out of [`InterfaceId::REGISTER`] (`IGMPMSG_WHOLEPKT`).
     WholePacket {
-        /// The packet from its IP header on; its TTL is what is left after this router.
+        /// The packet from its IP header on, as it arrived: Linux takes no hop off its TTL here.
         packet: Vec<u8>,
     },
     /// The answer to [`Output::AskCounters`].
@@ -173,11 +173,16 @@ pub enum EventKind {
     NeighbourRestarted { interface: String, neighbour: IpAddr },
     /// A PIM neighbour is gone: its hold time ran out, it said goodbye, or the interface went down.
     NeighbourDown { interface: String, neighbour: IpAddr },
-    /// The Upstream(S,G) machine changed its state (RFC 3973 §4.4.1): `forwarding`, `pruned` or `ack-pending`.
+    /// The Upstream(S,G) machine changed its state: `forwarding`, `pruned` or `ack-pending` in dense mode (RFC 3973 §4.4.1), `joined` or
+    /// `not-joined` in sparse mode (RFC 7761 §4.5.4, §4.5.5), where a source of all zeros stands for (*,G).
     Upstream { source: IpAddr, group: IpAddr, state: String },
     /// A Downstream(S,G,I) machine changed its state (RFC 3973 §4.4.2): `no-info`, `prune-pending` or `pruned`.
     Downstream { source: IpAddr, group: IpAddr, interface: String, state: String },
-    /// An Assert(S,G,I) machine changed its state (RFC 3973 §4.6.4): `no-info`, `winner` or `loser`.
+    /// The register machine of a source on a link of this router changed its state (RFC 7761 §4.4.1): `no-info`, `join`, `join-pending` or
+    /// `prune`.
+    Register { source: IpAddr, group: IpAddr, state: String },
+    /// An Assert(S,G,I) machine changed its state (RFC 3973 §4.6.4, RFC 7761 §4.6): `no-info`, `winner` or `loser`. A source of all zeros
+    /// stands for (*,G).
     Assert { source: IpAddr, group: IpAddr, interface: String, state: String, winner: Option<IpAddr> },
     /// A forwarding entry was installed or changed.
     EntryInstalled { source: IpAddr, group: IpAddr, incoming: String, outgoing: Vec<String> },
@@ -196,6 +201,7 @@ impl EventKind {
             | EventKind::Upstream { group, .. }
             | EventKind::Downstream { group, .. }
             | EventKind::Assert { group, .. }
+            | EventKind::Register { group, .. }
             | EventKind::EntryInstalled { group, .. }
             | EventKind::EntryRemoved { group, .. } => Some(*group),
             EventKind::Ready

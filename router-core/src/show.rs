@@ -187,39 +187,60 @@ pub struct Neighbour {
     pub state_refresh: bool,
 }
 
-/// PIM dense mode's state of a source and group (RFC 3973 §4.1.2).
+/// PIM's state of a source and group (RFC 3973 §4.1.2, RFC 7761 §4.1.3, §4.1.4), or of a group's shared tree (RFC 7761 §4.1.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Tree {
-    /// Source.
+    /// Source; all zeros of a shared tree, (*,G).
     pub source: IpAddr,
     /// Group.
     pub group: IpAddr,
-    /// RPF_interface(S); none without a route to the source.
+    /// RPF_interface(S) or RPF_interface(RP(G)), which is `register` at the rendezvous point; none without a route.
     pub rpf_interface: Option<String>,
-    /// RPF'(S,G): the upstream neighbour; none if the source is on a link of this router.
+    /// RPF'(S,G) or RPF'(*,G): the upstream neighbour; none if the source is on a link of this router, or this is the rendezvous point.
     pub rpf_neighbour: Option<IpAddr>,
-    /// Upstream state: `forwarding`, `pruned` or `ack-pending`.
+    /// Upstream state: `forwarding`, `pruned` or `ack-pending` in dense mode, `joined` or `not-joined` in sparse mode.
     pub upstream: String,
-    /// Whether this router originates state refresh messages.
+    /// Whether this router originates state refresh messages (dense mode).
     pub originator: bool,
-    /// Running timers of the entry by their RFC names (`GRT`, `OT`, `PLT`, `SAT`, `SRT`), in milliseconds left.
+    /// RP(G), of a shared tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rp: Option<IpAddr>,
+    /// What is said of a source in sparse mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse: Option<SparseTree>,
+    /// Running timers of the entry by their RFC names (`GRT`, `OT`, `PLT`, `SAT`, `SRT`; `JT`, `KAT`, `OT`, `RST`), in milliseconds left.
     pub timers: BTreeMap<String, u64>,
     /// Interfaces with prune or assert state.
     pub interfaces: BTreeMap<String, TreeInterface>,
 }
 
-/// PIM dense mode's state of a source and group at an interface.
+/// PIM sparse mode's state of a source and group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SparseTree {
+    /// SPTbit(S,G): whether data is taken from the source's own tree.
+    pub spt_bit: bool,
+    /// Upstream state of (S,G,rpt): `not-joined`, `pruned` or `not-pruned`.
+    pub rpt: String,
+    /// Register state: `no-info`, `join`, `join-pending` or `prune`.
+    pub register: String,
+}
+
+/// PIM's state of a source and group at an interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TreeInterface {
-    /// Downstream state: `no-info`, `prune-pending` or `pruned`.
+    /// Downstream state: `no-info`, `prune-pending` or `pruned` in dense mode, `no-info`, `join` or `prune-pending` in sparse mode.
     pub downstream: String,
+    /// Downstream state of (S,G,rpt): `prune` or `prune-pending`; none in NoInfo state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downstream_rpt: Option<String>,
     /// Assert state: `no-info`, `winner` or `loser`.
     pub assert: String,
     /// The assert winner, if there is one.
     pub assert_winner: Option<IpAddr>,
-    /// Running timers by their RFC names (`PPT`, `PT`, `AT`), in milliseconds left.
+    /// Running timers by their RFC names (`PPT`, `PT`, `AT`; `ET`, and those of (S,G,rpt) as `rpt-ET`, `rpt-PPT`), in milliseconds left.
     pub timers: BTreeMap<String, u64>,
 }
 

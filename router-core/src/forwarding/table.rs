@@ -32,6 +32,8 @@ pub struct Installed {
     pub octets: u64,
     /// Packets that came by another interface than the incoming one.
     pub wrong_interface: u64,
+    /// When the counters were last read.
+    pub read: Time,
 }
 
 /// What an entry's counters say.
@@ -113,8 +115,16 @@ impl Table {
                 changed
             }
             None => {
-                let installed =
-                    Installed { entry, arrival, since: now, active: now, packets: 0, octets: 0, wrong_interface: 0 };
+                let installed = Installed {
+                    entry,
+                    arrival,
+                    since: now,
+                    active: now,
+                    packets: 0,
+                    octets: 0,
+                    wrong_interface: 0,
+                    read: now,
+                };
                 self.entries.insert(key, installed);
                 self.by_group.entry(key.group).or_default().insert(key.source);
                 self.readings.set(key, reading);
@@ -142,6 +152,14 @@ impl Table {
         self.entries.remove(&key).is_some()
     }
 
+    /// Bits a second since an entry's counters were last read, if they say now that there were so many octets in all.
+    pub fn rate(&self, now: Time, key: EntryKey, octets: u64) -> u64 {
+        let Some(installed) = self.entries.get(&key) else { return 0 };
+        let bits = u128::from(octets.saturating_sub(installed.octets)) * 8;
+        let nanos = now.since(installed.read).as_nanos().max(1);
+        u64::try_from(bits * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+    }
+
     /// Notes an entry's counters; gives what they say of its use.
     pub fn count(&mut self, now: Time, key: EntryKey, packets: u64, octets: u64, wrong_interface: u64) -> Use {
         let Some(installed) = self.entries.get_mut(&key) else { return Use::None };
@@ -152,6 +170,7 @@ impl Table {
             installed.active = now;
         }
         (installed.packets, installed.octets, installed.wrong_interface) = (packets, octets, wrong_interface);
+        installed.read = now;
         match self.idle {
             _ if moved => Use::Moved,
             Some(idle) if now.since(installed.active) >= idle => Use::Idle,

@@ -294,8 +294,6 @@ impl<M: Machine> Shell<M> {
         }
     }
 
-    fn send_routed(&mut self, _datagram: &crate::router::Datagram) {}
-
     fn output(&mut self, output: Output) {
         match output {
             Output::Send { interface, datagram } => self.send(interface, &datagram),
@@ -304,6 +302,9 @@ impl<M: Machine> Shell<M> {
             Output::RemoveVif { interface } => {
                 let result = self.mroute.remove_vif(interface);
                 self.table(result);
+                if interface == InterfaceId::REGISTER {
+                    return;
+                }
                 for group in self.router_groups() {
                     self.membership(interface, group.into(), &SourceFilter::Include([].into()));
                 }
@@ -338,11 +339,23 @@ impl<M: Machine> Shell<M> {
         }
     }
 
+    fn send_routed(&mut self, datagram: &Datagram) {
+        let Some(socket) = &mut self.pim else { return };
+        match socket.send_routed(datagram) {
+            Ok(()) => self.counters.packets_sent += 1,
+            // A destination without a route, or whose link has just gone, is no fault: it is as if the network had lost the packet.
+            Err(_) => self.counters.packets_unsent += 1,
+        }
+    }
+
     fn add_vif(&mut self, interface: InterfaceId) {
         if let Err(error) = self.mroute.add_vif(interface) {
             self.counters.table_refusals += 1;
             let name = self.name(interface);
             self.log.say(now(), format_args!("{name} cannot be a multicast interface: {error}"));
+            return;
+        }
+        if interface == InterfaceId::REGISTER {
             return;
         }
         for group in self.router_groups() {
@@ -385,6 +398,9 @@ impl<M: Machine> Shell<M> {
     }
 
     fn name(&self, interface: InterfaceId) -> String {
+        if interface == InterfaceId::REGISTER {
+            return "the register interface".into();
+        }
         self.monitor.link(interface.0).map_or_else(|| format!("interface #{}", interface.0), |link| link.name.clone())
     }
 
@@ -399,6 +415,10 @@ impl<M: Machine> Shell<M> {
                 Some(Received::WrongInterface { interface, key }) => {
                     self.counters.upcalls += 1;
                     Input::WrongInterface { interface, key }
+                }
+                Some(Received::WholePacket { packet }) => {
+                    self.counters.upcalls += 1;
+                    Input::WholePacket { packet: packet.to_vec() }
                 }
                 Some(Received::Packet { interface, bytes }) => {
                     match packet(&self.monitor, &mut self.counters, interface, bytes) {

@@ -8,13 +8,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::raw::Receiver;
-use super::sys::{self, EntryControl, MAXVIFS, VIFF_USE_IFINDEX, VifControl, mrt};
+use super::sys::{self, EntryControl, MAXVIFS, VIFF_REGISTER, VIFF_USE_IFINDEX, VifControl, mrt};
 use crate::forwarding::{EntryKey, ForwardingEntry};
 use crate::router::InterfaceId;
 use crate::wire::igmp;
 
 const NOCACHE: u8 = 1;
 const WRONGVIF: u8 = 2;
+const WHOLEPKT: u8 = 3;
+
+/// Octets of `struct igmpmsg`, which the whole packet follows.
+const UPCALL: usize = 20;
 
 /// A threshold that lets nothing through.
 const NEVER: u8 = 255;
@@ -34,7 +38,7 @@ pub enum OpenError {
     #[error("this kernel has no IPv4 multicast routing (CONFIG_IP_MROUTE)")]
     NoKernelSupport,
     /// The kernel was built without what PIM needs.
-    #[error("this kernel has no support for PIM (CONFIG_IP_PIMSM_V2), which multicast: pim-dm needs")]
+    #[error("this kernel has no support for PIM (CONFIG_IP_PIMSM_V2), which multicast: pim-dm and pim-sm need")]
     NoPim,
     /// Anything else.
     #[error("the multicast routing socket cannot be opened: {0}")]
@@ -76,6 +80,8 @@ pub enum Received<'a> {
     NoCache { interface: InterfaceId, key: EntryKey },
     /// A packet came in by another interface than its entry's.
     WrongInterface { interface: InterfaceId, key: EntryKey },
+    /// A packet left by the register interface; it, from its IP header on.
+    WholePacket { packet: &'a [u8] },
     /// An IGMP packet with its IP header.
     Packet { interface: InterfaceId, bytes: &'a [u8] },
     /// Nothing that means anything: an upcall of another kind, of a forgotten interface, or a packet without its interface.
@@ -122,7 +128,8 @@ impl Mroute {
     pub fn receive(&mut self) -> io::Result<Option<Received<'_>>> {
         let Some(packet) = self.socket.receive()? else { return Ok(None) };
         Ok(Some(match (upcall(packet.bytes), packet.interface) {
-            (Some(upcall), _) => named(&self.vifs, &upcall),
+            (Some(_), _) if packet.is_cut => Received::Other,
+            (Some(upcall), _) => named(&self.vifs, &upcall, &packet.bytes[UPCALL..]),
             (None, Some(interface)) if !packet.is_cut => Received::Packet { interface, bytes: packet.bytes },
             (None, _) => Received::Other,
         }))
@@ -137,13 +144,9 @@ impl Mroute {
             return Ok(());
         }
         let free = self.vifs.iter().position(Option::is_none).ok_or(TableError::Full)?;
-        let control = VifControl {
-            vif: free as u16,
-            flags: VIFF_USE_IFINDEX,
-            threshold: 1,
-            ifindex: interface.0 as i32,
-            ..VifControl::default()
-        };
+        let flags = if interface == InterfaceId::REGISTER { VIFF_REGISTER } else { VIFF_USE_IFINDEX };
+        let (vif, ifindex) = (free as u16, interface.0 as i32);
+        let control = VifControl { vif, flags, threshold: 1, ifindex, ..VifControl::default() };
         sys::set_option(&self.socket, mrt::ADD_VIF, &control)?;
         self.vifs[free] = Some(interface);
         Ok(())
@@ -219,12 +222,13 @@ impl AsFd for Mroute {
     }
 }
 
-/// What an upcall means, given which interface each virtual one is.
-fn named(vifs: &[Option<InterfaceId>], upcall: &Upcall) -> Received<'static> {
+/// What an upcall means, given which interface each virtual one is, and what follows it.
+fn named<'a>(vifs: &[Option<InterfaceId>], upcall: &Upcall, packet: &'a [u8]) -> Received<'a> {
     let Some(interface) = vifs.get(upcall.vif).copied().flatten() else { return Received::Other };
     match upcall.kind {
         NOCACHE => Received::NoCache { interface, key: upcall.key },
         WRONGVIF => Received::WrongInterface { interface, key: upcall.key },
+        WHOLEPKT if interface == InterfaceId::REGISTER => Received::WholePacket { packet },
         _ => Received::Other,
     }
 }
@@ -278,6 +282,15 @@ mod tests {
         bytes[9] = 2;
         assert_eq!(upcall(&bytes), None);
         assert_eq!(upcall(&bytes[..19]), None);
+    }
+
+    #[test]
+    fn a_whole_packet_follows_its_upcall() {
+        let key = EntryKey { source: [10, 0, 0, 9].into(), group: [239, 1, 1, 1].into() };
+        let vifs = [Some(InterfaceId(7)), Some(InterfaceId::REGISTER)];
+        let whole = |vif| named(&vifs, &Upcall { kind: WHOLEPKT, vif, key }, &[0x45, 0]);
+        assert_eq!(whole(1), Received::WholePacket { packet: &[0x45, 0] });
+        assert_eq!((whole(0), whole(2)), (Received::Other, Received::Other));
     }
 
     #[test]

@@ -123,6 +123,8 @@ pub struct Receiver {
     buffer: Vec<u8>,
     control: Vec<u8>,
     lost: u32,
+    /// The traffic class of what [`Receiver::send_routed`] sends.
+    traffic_class: u8,
 }
 
 impl Receiver {
@@ -135,12 +137,54 @@ impl Receiver {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
-        Ok(Receiver { socket, buffer: vec![0; PACKET], control: cmsg_space!(libc::in_pktinfo, u32), lost: 0 })
+        sys::set_option(&socket, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_DONT)?;
+        Ok(Receiver {
+            socket,
+            buffer: vec![0; PACKET],
+            control: cmsg_space!(libc::in_pktinfo, u32),
+            lost: 0,
+            traffic_class: 0,
+        })
     }
 
     /// Packets that were lost because the receive buffer was full, as far as the kernel has said.
     pub fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// Sends a packet of this socket's protocol to a unicast address, by the routing table. The kernel makes its header, and cuts what is
+    /// longer than a link on the way takes: a register is longer than the packet in it.
+    ///
+    /// # Errors
+    /// [`SendError`]; a full queue is `EAGAIN` or `ENOBUFS` of the kernel.
+    pub fn send_routed(&mut self, datagram: &Datagram) -> Result<(), SendError> {
+        let v4 = |address: IpAddr| match address {
+            IpAddr::V4(address) => Ok(address),
+            IpAddr::V6(_) => Err(SendError::Family(address)),
+        };
+        let [a, b, c, d] = v4(datagram.destination)?.octets();
+        if self.traffic_class != datagram.traffic_class {
+            sys::set_option(&self.socket, libc::IP_TOS, &i32::from(datagram.traffic_class))?;
+            self.traffic_class = datagram.traffic_class;
+        }
+        let by = libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(v4(datagram.source)?.octets()) },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let ttl = i32::from(datagram.ttl);
+        socket::sendmsg(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(&datagram.payload)],
+            &[ControlMessage::Ipv4PacketInfo(&by), ControlMessage::Ipv4Ttl(&ttl)],
+            MsgFlags::empty(),
+            Some(&SockaddrIn::new(a, b, c, d, 0)),
+        )
+        .map(drop)
+        .map_err(|errno| match errno {
+            Errno::EMSGSIZE => SendError::TooLong(datagram.payload.len()),
+            errno => SendError::Kernel(errno.into()),
+        })
     }
 
     /// Takes the next packet; `None` if there is none now.

@@ -20,6 +20,8 @@ pub mod mrt {
 pub const MAXVIFS: usize = 32;
 /// `VIFF_USE_IFINDEX`: [`VifControl::ifindex`] names the interface.
 pub const VIFF_USE_IFINDEX: u8 = 0x8;
+/// `VIFF_REGISTER`: the interface that registers arrive by, and packets to be registered leave by.
+pub const VIFF_REGISTER: u8 = 0x4;
 /// `SIOCGETSGCNT`: counters of an entry.
 const SIOCGETSGCNT: libc::c_ulong = 0x89e1;
 

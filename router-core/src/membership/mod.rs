@@ -5,10 +5,12 @@
 //! - [`settings`]: the variables of RFC 9776 §8 as an interface runs them.
 //! - [`transition`]: the tables of RFC 9776 §6.4, pure.
 //! - [`group`]: one group's record and what its timers do.
+//! - [`cover`]: what is noted of the machines' way.
 //! - [`querier`]: the machine of one interface: election, queries, reports.
 //!
 //! Section numbers are RFC 9776's, which are those of RFC 3376.
 
+pub mod cover;
 pub mod filter;
 pub mod group;
 pub mod igmp;

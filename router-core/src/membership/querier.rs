@@ -8,10 +8,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::cover;
+use super::cover::{CompatibilityEvent, GroupEvent, QuerierEvent, Source, SourceEvent};
 use super::group::{Group, compatibility};
 use super::message::{Family, Message, Query, Version};
 use super::settings::{Settings, Variables};
 use crate::counters::{Counters, DropReason, MessageKind};
+use crate::coverage::{Coverage, Machine};
 use crate::router::SourceFilter;
 use crate::time::Time;
 use crate::timers::Timers;
@@ -116,6 +119,7 @@ pub struct Querier {
     published: BTreeMap<IpAddr, SourceFilter>,
     actions: Vec<Action>,
     counters: Counters,
+    coverage: Coverage,
 }
 
 impl Querier {
@@ -144,6 +148,7 @@ impl Querier {
             published: BTreeMap::new(),
             actions: Vec::new(),
             counters: Counters::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -162,8 +167,14 @@ impl Querier {
         }
         .max(1);
         match (up && self.address.is_some(), self.role) {
-            (true, Role::Down) => self.start(now),
-            (false, Role::Querier { .. } | Role::NonQuerier { .. }) => self.stop(),
+            (true, Role::Down) => {
+                self.note(QuerierEvent::InterfaceUp);
+                self.start(now);
+            }
+            (false, Role::Querier { .. } | Role::NonQuerier { .. }) => {
+                self.note(QuerierEvent::InterfaceDown);
+                self.stop();
+            }
             (true, Role::Querier { .. } | Role::NonQuerier { .. }) | (false, Role::Down) => {}
         }
     }
@@ -193,19 +204,38 @@ impl Querier {
     pub fn timeout(&mut self, now: Time) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
-                Timer::GeneralQuery => self.send_general_query(now),
+                Timer::GeneralQuery => {
+                    self.note(QuerierEvent::GeneralQueryTimer);
+                    self.send_general_query(now);
+                }
                 Timer::OtherQuerierPresent => {
+                    self.note(QuerierEvent::OtherQuerierPresentTimer);
                     self.role = Role::Querier { startup_left: 0 };
                     self.actions.push(Action::Elected { elected: true, querier: self.address });
                     self.send_general_query(now);
                 }
                 // Only the running timer counts (`Querier::version`).
-                Timer::OlderQuerier(_) => {}
-                Timer::Group(group) => self.expire(group, Group::group_timer_expired),
-                Timer::Source(group, source) => self.expire(group, |record| record.source_timer_expired(source)),
-                Timer::Retransmit(group) => self.transmit_specific_queries(now, group),
+                Timer::OlderQuerier(_) => self.note(QuerierEvent::OlderQuerierTimer),
+                Timer::Group(group) => {
+                    self.note_group(group, GroupEvent::GroupTimer);
+                    self.expire(group, Group::group_timer_expired);
+                }
+                Timer::Source(group, source) => {
+                    self.note_group(group, GroupEvent::SourceTimer);
+                    self.note_source(group, source, SourceEvent::Timer);
+                    self.expire(group, |record| record.source_timer_expired(source));
+                }
+                Timer::Retransmit(group) => {
+                    self.note_group(group, GroupEvent::Retransmit);
+                    self.transmit_specific_queries(now, group);
+                }
                 // The compatibility mode follows from the timers that run (`compatibility`).
-                Timer::OlderHost(..) => {}
+                Timer::OlderHost(version, group) => {
+                    // It has just been taken out of the table: the mode before is its own, or an older one's.
+                    let mode = self.compatibility(group).min(version);
+                    let event = CompatibilityEvent::OlderHostTimer(version);
+                    self.coverage.note(Machine::IgmpCompatibility, &mode, &event);
+                }
             }
         }
     }
@@ -400,6 +430,29 @@ impl Querier {
             Role::NonQuerier { variables, .. } => variables,
             Role::Down | Role::Querier { .. } => self.settings.variables(),
         }
+    }
+
+    /// What the machine has been through.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    fn note(&mut self, event: QuerierEvent) {
+        let role = match self.role {
+            Role::Down => cover::Role::Down,
+            Role::Querier { startup_left: 0 } => cover::Role::Querier,
+            Role::Querier { .. } => cover::Role::Starting,
+            Role::NonQuerier { .. } => cover::Role::NonQuerier,
+        };
+        self.coverage.note(Machine::IgmpQuerier, &role, &event);
+    }
+
+    fn note_group(&mut self, group: IpAddr, event: GroupEvent) {
+        self.coverage.note(Machine::IgmpGroup, &cover::Group::of(self.groups.get(&group)), &event);
+    }
+
+    fn note_source(&mut self, group: IpAddr, source: IpAddr, event: SourceEvent) {
+        self.coverage.note(Machine::IgmpSource, &Source::of(self.groups.get(&group), source), &event);
     }
 
     /// The settings.

@@ -7,24 +7,25 @@ use super::Sent;
 use crate::wire::pim::{GroupSet, JoinPrune, Message};
 
 /// Groups that one message can count.
-const GROUPS_MAX: usize = 255;
+pub const GROUPS_MAX: usize = 255;
 /// Octets of an IP header without options.
 const fn ip_header(address: IpAddr) -> usize {
     if address.is_ipv4() { 20 } else { 40 }
 }
 
 /// Octets of an encoded address with its flags and mask length (§4.7.3, §4.7.4).
-const fn encoded(address: IpAddr) -> usize {
+pub const fn encoded(address: IpAddr) -> usize {
     4 + if address.is_ipv4() { 4 } else { 16 }
 }
 
-fn size_of_set(set: &GroupSet) -> usize {
+/// Octets of a group with its sources.
+pub fn size_of_set(set: &GroupSet) -> usize {
     let sources = set.joined.iter().chain(&set.pruned);
     encoded(set.group) + 4 + sources.map(|source| encoded(source.address)).sum::<usize>()
 }
 
 /// Octets of the IP packet: header, PIM header, upstream neighbour, counts, groups.
-fn size(message: &JoinPrune) -> usize {
+pub fn size(message: &JoinPrune) -> usize {
     let upstream = encoded(message.upstream) - 2;
     ip_header(message.upstream) + 4 + upstream + 4 + message.groups.iter().map(size_of_set).sum::<usize>()
 }

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use super::settings::{LinkSettings, OVERRIDE_INTERVAL, PROPAGATION_DELAY};
 use crate::counters::{Counters, DropReason, MessageKind};
+use crate::coverage::{Coverage, Machine};
+use crate::named;
 use crate::random::Random;
 use crate::time::Time;
 use crate::timers::Timers;
@@ -48,6 +50,40 @@ pub enum Change {
     Down(IpAddr),
 }
 
+/// What is noted of a neighbour's way (see [`crate::coverage`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourState {
+    /// It is none.
+    Unknown,
+    /// It is one.
+    Known,
+}
+
+named!(NeighbourState { "unknown" => NeighbourState::Unknown, "known" => NeighbourState::Known });
+
+/// What happens to a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighbourEvent {
+    /// A hello; of a known neighbour, with the generation id that it had.
+    Hello,
+    /// A hello with another generation id than the neighbour had.
+    HelloAnew,
+    /// A hello with a hold time of 0.
+    Goodbye,
+    /// NLT(N,I) expires.
+    LivenessTimer,
+    /// The interface goes down or its address changes.
+    InterfaceChanges,
+}
+
+named!(NeighbourEvent {
+    "hello" => NeighbourEvent::Hello,
+    "hello-anew" => NeighbourEvent::HelloAnew,
+    "goodbye" => NeighbourEvent::Goodbye,
+    "liveness-timer" => NeighbourEvent::LivenessTimer,
+    "interface-changes" => NeighbourEvent::InterfaceChanges,
+});
+
 /// What the link wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -79,6 +115,7 @@ pub struct Link {
     timers: Timers<Timer>,
     actions: Vec<Action>,
     counters: Counters,
+    coverage: Coverage,
 }
 
 impl Link {
@@ -94,6 +131,7 @@ impl Link {
             timers: Timers::default(),
             actions: Vec::new(),
             counters: Counters::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -111,6 +149,7 @@ impl Link {
         }
         self.timers.clear();
         for (neighbour, _) in std::mem::take(&mut self.neighbours) {
+            self.coverage.note(Machine::PimNeighbour, &NeighbourState::Known, &NeighbourEvent::InterfaceChanges);
             self.actions.push(Action::Neighbour(Change::Down(neighbour)));
         }
         self.address = address;
@@ -140,7 +179,10 @@ impl Link {
                     self.say_hello();
                 }
                 Timer::TriggeredHello => self.say_hello(),
-                Timer::NeighbourLiveness(neighbour) => self.lose(neighbour),
+                Timer::NeighbourLiveness(neighbour) => {
+                    self.note(neighbour, NeighbourEvent::LivenessTimer);
+                    self.lose(neighbour);
+                }
             }
         }
     }
@@ -160,6 +202,7 @@ impl Link {
         if hold_time == 0 {
             self.counters.receive(MessageKind::PimHello);
             self.timers.cancel(Timer::NeighbourLiveness(source));
+            self.note(source, NeighbourEvent::Goodbye);
             self.lose(source);
             return;
         }
@@ -176,6 +219,8 @@ impl Link {
             Some(_) => None,
         };
         let since = known.map_or(now, |known| known.since);
+        let is_anew = matches!(change, Some(Change::Restarted(_)));
+        self.note(source, if is_anew { NeighbourEvent::HelloAnew } else { NeighbourEvent::Hello });
         self.neighbours.insert(source, Neighbour { since, hello });
         if hold_time == HOLD_FOR_EVER {
             self.timers.cancel(Timer::NeighbourLiveness(source));
@@ -223,6 +268,37 @@ impl Link {
         self.neighbours.contains_key(&address)
     }
 
+    /// `NBR(I,A)`: the neighbour that has an address, by its primary one (RFC 7761 §4.3.4).
+    pub fn neighbour_of(&self, address: IpAddr) -> Option<IpAddr> {
+        if self.is_neighbour(address) {
+            return Some(address);
+        }
+        let has = |neighbour: &Neighbour| neighbour.hello.addresses.contains(&address);
+        self.neighbours.iter().find(|(_, neighbour)| has(neighbour)).map(|(primary, _)| *primary)
+    }
+
+    /// `DR(I)`: the designated router of the link (RFC 7761 §4.3.2); none while this router has no address there.
+    pub fn dr(&self) -> Option<IpAddr> {
+        let own = (self.settings.dr_priority.unwrap_or(0), self.address?);
+        // Priorities count only where all announce one.
+        let others = self.neighbours.values().map(|neighbour| neighbour.hello.dr_priority);
+        let all = others.chain([self.settings.dr_priority]).all(|priority| priority.is_some());
+        let rank = |(priority, address)| (if all { priority } else { 0 }, address);
+        let others = self.neighbours.iter().map(|(address, n)| (n.hello.dr_priority.unwrap_or(0), *address));
+        others.chain([own]).map(rank).max().map(|(_, address)| address)
+    }
+
+    /// `I_am_DR(I)` (RFC 7761 §4.3.2).
+    pub fn is_dr(&self) -> bool {
+        self.address.is_some() && self.dr() == self.address
+    }
+
+    /// `Suppression_Enabled(I)`: not everybody on the link, this router included, can do without join suppression (RFC 7761 §4.3.3).
+    pub fn is_suppression_enabled(&self) -> bool {
+        let tracks = |neighbour: &Neighbour| neighbour.hello.lan_prune_delay.is_some_and(|delay| delay.tracking);
+        !self.is_lan_delay_enabled() || !self.neighbours.values().all(tracks)
+    }
+
     /// When a neighbour's hold time runs out; none if never.
     pub fn expires(&self, neighbour: IpAddr) -> Option<Time> {
         self.timers.deadline(Timer::NeighbourLiveness(neighbour))
@@ -231,6 +307,11 @@ impl Link {
     /// Settings in force.
     pub fn settings(&self) -> &LinkSettings {
         &self.settings
+    }
+
+    /// What neighbours have been through.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// Counters of hellos and of what was refused.
@@ -284,7 +365,7 @@ impl Link {
                 propagation_delay: self.settings.propagation_delay,
                 override_interval: self.settings.override_interval,
             }),
-            dr_priority: None,
+            dr_priority: self.settings.dr_priority,
             generation_id: Some(self.generation_id),
             state_refresh_interval: self.settings.state_refresh_interval,
             addresses: self.secondary.clone(),
@@ -298,6 +379,12 @@ impl Link {
         let hello = self.hello();
         self.counters.send(MessageKind::PimHello);
         self.actions.push(Action::Hello { source, hello });
+    }
+
+    fn note(&mut self, neighbour: IpAddr, event: NeighbourEvent) {
+        let known = self.neighbours.contains_key(&neighbour);
+        let state = if known { NeighbourState::Known } else { NeighbourState::Unknown };
+        self.coverage.note(Machine::PimNeighbour, &state, &event);
     }
 
     fn lose(&mut self, neighbour: IpAddr) {

@@ -1,6 +1,6 @@
 //! Protocol Independent Multicast: what every mode shares, and a folder for each mode.
 //!
-//! [`link`] is PIM on one interface: its hellos and its neighbours. [`dense`] is dense mode (RFC 3973). [`mrib`] looks up where a source
+//! [`link`] is PIM on one interface: its hellos and its neighbours. [`dense`] is dense mode (RFC 3973), [`sparse`] sparse mode (RFC 7761). [`mrib`] looks up where a source
 //! lies. None of them knows a socket or a clock: they take events and hand out what is to be sent and what has changed.
 
 pub mod bundle;
@@ -11,6 +11,7 @@ pub mod mode;
 pub mod mrib;
 pub mod rp;
 pub mod settings;
+pub mod sparse;
 
 use std::net::IpAddr;
 

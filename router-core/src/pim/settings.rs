@@ -23,6 +23,8 @@ const GRAFT_RETRIES: u32 = 100;
 const PRUNE_TIME: Duration = Duration::from_secs(210);
 /// StateRefreshInterval.
 const STATE_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+/// The DR priority that is announced unless another is set (RFC 7761 §4.3.1).
+const DR_PRIORITY: u32 = 1;
 /// The longest hold time in seconds that runs out.
 const HOLD_MAX: u16 = 0xfffe;
 
@@ -45,6 +47,8 @@ pub struct LinkSettings {
     pub assert_time: Duration,
     /// State refresh interval that hellos announce, in seconds; none if this router takes no part in state refresh.
     pub state_refresh_interval: Option<u8>,
+    /// DR priority that hellos announce (RFC 7761 §4.3.1); none without sparse mode.
+    pub dr_priority: Option<u32>,
     /// Most neighbours.
     pub neighbours: usize,
 }
@@ -105,7 +109,20 @@ impl LinkSettings {
             lan_prune_delay: pim.lan_prune_delay.unwrap_or(true),
             assert_time: or(pim.assert_time, ASSERT_TIME),
             state_refresh_interval: pim.state_refresh.unwrap_or(true).then(|| refresh_seconds(pim)),
+            dr_priority: None,
             neighbours,
+        }
+    }
+}
+
+impl LinkSettings {
+    /// The same in a router of sparse mode, which may have groups of dense mode beside.
+    #[must_use]
+    pub fn sparse(self, pim: &Pim, has_dense_groups: bool) -> LinkSettings {
+        LinkSettings {
+            dr_priority: Some(pim.dr_priority.unwrap_or(DR_PRIORITY)),
+            state_refresh_interval: self.state_refresh_interval.filter(|_| has_dense_groups),
+            ..self
         }
     }
 }

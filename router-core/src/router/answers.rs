@@ -9,9 +9,10 @@ use super::Router;
 use crate::counters::Counters;
 use crate::forwarding::EntryKey;
 use crate::membership::querier::Timer;
-use crate::pim::dense;
+use crate::pim::mode::Mode;
+use crate::pim::{dense, sparse};
 use crate::router::port::Port;
-use crate::show::{Entry, Group, Interface, Neighbour, Querier, Route, Show, Shown, Tree, TreeInterface};
+use crate::show::{Entry, Group, Interface, Neighbour, Querier, Route, Show, Shown, SparseTree, Tree, TreeInterface};
 use crate::time::Time;
 
 impl Router {
@@ -143,10 +144,16 @@ impl Router {
     }
 
     fn show_trees(&self, now: Time) -> Vec<Tree> {
+        let mut shown = self.show_dense_trees(now);
+        shown.extend(self.show_sparse_trees(now));
+        shown.sort_by_key(|tree| (tree.group, tree.source));
+        shown
+    }
+
+    fn show_dense_trees(&self, now: Time) -> Vec<Tree> {
         let Some(dense) = &self.dense else { return Vec::new() };
         let left = |timers: &[(&str, dense::entry::Timer)]| {
-            let running = timers.iter().filter_map(|(name, timer)| Some((*name, dense.deadline(*timer)?)));
-            running.map(|(name, deadline)| (name.to_owned(), millis_left(now, deadline))).collect()
+            left(now, timers.iter().map(|(name, timer)| (*name, dense.deadline(*timer))))
         };
         let tree = |(key, entry): (&EntryKey, &dense::entry::Entry)| Tree {
             source: key.source,
@@ -155,6 +162,8 @@ impl Router {
             rpf_neighbour: entry.rpf_neighbour,
             upstream: entry.upstream.name().to_owned(),
             originator: entry.origination == dense::origination::State::Originator,
+            rp: None,
+            sparse: None,
             timers: left(&dense::entry::Timer::of_entry(*key)),
             interfaces: entry
                 .interfaces
@@ -162,6 +171,7 @@ impl Router {
                 .map(|(id, state)| {
                     let shown = TreeInterface {
                         downstream: state.downstream.name().to_owned(),
+                        downstream_rpt: None,
                         assert: state.assert.name().to_owned(),
                         assert_winner: dense::macros::assert_winner(&self.ports, entry, *id),
                         timers: left(&dense::entry::Timer::of_interface(*key, *id)),
@@ -170,10 +180,81 @@ impl Router {
                 })
                 .collect(),
         };
-        let mut shown: Vec<Tree> = dense.entries().iter().map(tree).collect();
-        shown.sort_by_key(|tree| (tree.group, tree.source));
-        shown
+        dense.entries().iter().map(tree).collect()
     }
+
+    fn show_sparse_trees(&self, now: Time) -> Vec<Tree> {
+        use sparse::downstream_rpt::State as Rpt;
+        use sparse::entry::{Timer, Tree as Id};
+        let Some(sparse) = &self.sparse else { return Vec::new() };
+        let left = |timers: Vec<(&'static str, Timer)>| {
+            left(now, timers.into_iter().map(|(name, timer)| (name, sparse.deadline(timer))))
+        };
+        let winner = |id, state: sparse::assert::State| match state {
+            sparse::assert::State::Winner => sparse::macros::my_ip_address(&self.ports, id),
+            state => state.winner(),
+        };
+        let star = |(group, star): (IpAddr, &sparse::entry::Star)| Tree {
+            source: IpAddr::from([0, 0, 0, 0]),
+            group,
+            rpf_interface: star.rpf_interface().map(|id| self.name(id)),
+            rpf_neighbour: star.upstream.neighbour,
+            upstream: star.upstream.state.name().to_owned(),
+            originator: false,
+            rp: star.rp,
+            sparse: None,
+            timers: left(Timer::of_tree(Id::all(group))),
+            interfaces: star
+                .interfaces
+                .iter()
+                .map(|(id, state)| {
+                    let shown = TreeInterface {
+                        downstream: state.downstream.name().to_owned(),
+                        downstream_rpt: None,
+                        assert: state.assert.name().to_owned(),
+                        assert_winner: winner(id, state.assert),
+                        timers: left(Timer::of_interface(Id::all(group), id)),
+                    };
+                    (self.name(id), shown)
+                })
+                .collect(),
+        };
+        let source = |(key, entry): (EntryKey, &sparse::entry::Source)| Tree {
+            source: key.source,
+            group: key.group,
+            rpf_interface: entry.rpf_interface().map(|id| self.name(id)),
+            rpf_neighbour: entry.upstream.neighbour,
+            upstream: entry.upstream.state.name().to_owned(),
+            originator: false,
+            rp: None,
+            sparse: Some(SparseTree {
+                spt_bit: entry.spt_bit || self.modes.of(key.group) == Mode::Ssm,
+                rpt: entry.rpt.name().to_owned(),
+                register: entry.register.name().to_owned(),
+            }),
+            timers: left(Timer::of_tree(key.into())),
+            interfaces: entry
+                .interfaces
+                .iter()
+                .map(|(id, state)| {
+                    let shown = TreeInterface {
+                        downstream: state.downstream.name().to_owned(),
+                        downstream_rpt: (state.rpt != Rpt::NoInfo).then(|| state.rpt.name().to_owned()),
+                        assert: state.assert.name().to_owned(),
+                        assert_winner: winner(id, state.assert),
+                        timers: left(Timer::of_interface(key.into(), id)),
+                    };
+                    (self.name(id), shown)
+                })
+                .collect(),
+        };
+        sparse.stars().map(star).chain(sparse.sources().map(source)).collect()
+    }
+}
+
+/// Running timers by name, with the milliseconds that are left.
+fn left<'a>(now: Time, timers: impl Iterator<Item = (&'a str, Option<Time>)>) -> BTreeMap<String, u64> {
+    timers.filter_map(|(name, deadline)| Some((name.to_owned(), millis_left(now, deadline?)))).collect()
 }
 
 fn querier(now: Time, port: &Port) -> Option<Querier> {

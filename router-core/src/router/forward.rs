@@ -21,12 +21,17 @@ struct Decision {
 impl Router {
     /// The kernel has a packet without an entry: it gets one, be it one that swallows.
     pub(super) fn no_cache(&mut self, now: Time, arrival: InterfaceId, key: EntryKey) {
-        if !self.ports.contains_key(&arrival) {
+        let by_register = arrival == InterfaceId::REGISTER && self.sparse.is_some();
+        if !self.ports.contains_key(&arrival) && !by_register {
             self.counters.drop(DropReason::UnknownInterface);
             return;
         }
-        if self.dense.is_some() {
+        if self.is_dense(key.group) {
             self.with_dense(now, |dense, context| dense.data(context, arrival, key));
+            return;
+        }
+        if self.sparse.is_some() {
+            self.with_sparse(now, |sparse, context| sparse.data(context, arrival, key));
             return;
         }
         let Some(decision) = self.decide(arrival, key) else { return };
@@ -48,6 +53,11 @@ impl Router {
     /// A packet came by another interface than its entry's. Static routes say once and for all where packets come from; below a proxy
     /// a source may have moved.
     pub(super) fn wrong_interface(&mut self, now: Time, arrival: InterfaceId, key: EntryKey) {
+        if self.sparse.is_some() && !self.is_dense(key.group) {
+            // It counts what is wrong: data by the source's own tree is not.
+            self.with_sparse(now, |sparse, context| sparse.data_elsewhere(context, arrival, key));
+            return;
+        }
         let Some(port) = self.ports.get_mut(&arrival) else {
             self.counters.drop(DropReason::UnknownInterface);
             return;
@@ -65,8 +75,12 @@ impl Router {
 
     /// An entry's counters were read: it goes if nothing has used it for long.
     pub(super) fn counters_read(&mut self, now: Time, key: EntryKey, packets: u64, octets: u64, wrong: u64) {
+        let rate = self.table.rate(now, key, octets);
         match self.table.count(now, key, packets, octets, wrong) {
-            Use::Moved => self.with_dense(now, |dense, context| dense.data_goes_on(context, key)),
+            Use::Moved if self.is_dense(key.group) => {
+                self.with_dense(now, |dense, context| dense.data_goes_on(context, key));
+            }
+            Use::Moved => self.with_sparse(now, |sparse, context| sparse.data_goes_on(context, key, rate)),
             Use::None => {}
             Use::Idle => self.delete(now, key),
         }
@@ -83,8 +97,8 @@ impl Router {
     }
 
     fn refresh(&mut self, now: Time, keys: Vec<EntryKey>) {
-        // Dense mode says itself what becomes of its entries.
-        if self.dense.is_some() {
+        // PIM says itself what becomes of its entries.
+        if self.dense.is_some() || self.sparse.is_some() {
             return;
         }
         for key in keys {
@@ -127,7 +141,7 @@ impl Router {
     /// The entry for packets of a key that arrived by an interface; none if this router forwards nothing.
     fn decide(&self, arrival: InterfaceId, key: EntryKey) -> Option<Decision> {
         match self.config.multicast {
-            // Dense mode decides for itself.
+            // PIM decides for itself.
             Multicast::None | Multicast::PimDm | Multicast::PimSm => None,
             Multicast::Static => Some(self.decide_static(arrival, key)),
             Multicast::Proxy => Some(self.decide_proxy(arrival, key)),

@@ -2,17 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use ipnet::IpNet;
+
 use super::port::Port;
 use super::proxy::Upstream;
 use super::{Datagram, Event, EventKind, Input, InterfaceId, InterfaceState, Output};
 use crate::config::{Config, Interface, Multicast};
 use crate::counters::{Counters, DropReason};
+use crate::coverage::Coverage;
 use crate::forwarding::table::{COUNTER_INTERVAL, IDLE, Table};
 use crate::membership::querier::{Action, Header};
 use crate::membership::{Family, Querier, Settings, igmp};
 use crate::pim::dense::Dense;
 use crate::pim::link::Link;
+use crate::pim::mode::Modes;
+use crate::pim::rp::RpTable;
 use crate::pim::settings::{LinkSettings, Settings as PimSettings};
+use crate::pim::sparse::Sparse;
+use crate::pim::sparse::settings::SparseSettings;
 use crate::random::Random;
 use crate::rib::Rib;
 use crate::time::Time;
@@ -31,12 +38,22 @@ pub struct Router {
     pub(super) upstream: Upstream,
     /// Dense mode, where it is configured.
     pub(super) dense: Option<Dense>,
+    /// Sparse mode, where it is configured.
+    pub(super) sparse: Option<Sparse>,
+    /// Which mode a group is handled in.
+    pub(super) modes: Modes,
+    /// Rendezvous points.
+    pub(super) rps: RpTable,
+    /// Addresses of interfaces that take no part.
+    pub(super) others: BTreeMap<InterfaceId, Vec<IpNet>>,
     pub(super) counters: Counters,
     pub(super) random: Random,
     /// Names of configured interfaces that the shell has not shown yet.
     awaited: BTreeSet<String>,
     ready: bool,
     limits_said: BTreeSet<(&'static str, Option<InterfaceId>)>,
+    /// Of the machines of interfaces that are gone.
+    past: Coverage,
     outputs: VecDeque<Output>,
 }
 
@@ -46,16 +63,30 @@ impl Router {
     /// The configuration should have passed [`Config::check`]; what is out of range is brought into it.
     pub fn new(config: Config) -> Router {
         let pim = PimSettings::new(&config.pim);
+        let limit = config.limits.forwarding_entries;
+        let has_dense_groups = config.pim.dense_groups.as_ref().is_some_and(|groups| !groups.is_empty());
         let dense = match config.multicast {
-            Multicast::PimDm => Some(Dense::new(pim, config.limits.forwarding_entries)),
+            Multicast::PimDm => Some(Dense::new(pim, limit)),
+            Multicast::PimSm if has_dense_groups => Some(Dense::new(pim, limit)),
             Multicast::None | Multicast::Static | Multicast::Proxy | Multicast::PimSm => None,
         };
-        let table = match &dense {
-            // Often enough to know a source's end within a third of its lifetime; dense mode says itself when an entry goes.
-            Some(_) => Table::new(pim.source_lifetime / 3, None),
+        let sparse_settings = SparseSettings::new(&config.pim);
+        let sparse = (config.multicast == Multicast::PimSm).then(|| Sparse::new(sparse_settings, limit));
+        // Often enough to know a source's end within a third of its lifetime; PIM says itself when an entry goes.
+        let dense_interval = dense.is_some().then_some(pim.source_lifetime / 3);
+        let sparse_interval = sparse.is_some().then_some(sparse_settings.counter_interval());
+        let table = match dense_interval.into_iter().chain(sparse_interval).min() {
+            Some(interval) => Table::new(interval, None),
             None => Table::new(COUNTER_INTERVAL, Some(IDLE)),
         };
+        let mut outputs = VecDeque::new();
+        if sparse.is_some() {
+            outputs.push_back(Output::AddVif { interface: InterfaceId::REGISTER });
+        }
         Router {
+            modes: Modes::new(config.multicast, &config.pim),
+            rps: RpTable::new(config.pim.rp.clone().unwrap_or_default()),
+            others: BTreeMap::new(),
             awaited: config.interfaces.iter().map(|interface| interface.name.clone()).collect(),
             random: Random::new(config.seed),
             config,
@@ -64,10 +95,12 @@ impl Router {
             rib: Rib::default(),
             upstream: Upstream::default(),
             dense,
+            sparse,
             counters: Counters::default(),
             ready: false,
             limits_said: BTreeSet::new(),
-            outputs: VecDeque::new(),
+            past: Coverage::default(),
+            outputs,
         }
     }
 
@@ -82,7 +115,7 @@ impl Router {
             Input::InterfaceGone { interface } => self.interface_gone(now, interface),
             Input::RouteAdded(route) => {
                 if self.rib.add(&route) {
-                    self.with_dense(now, |dense, context| dense.route_changed(context, route.prefix));
+                    self.route_changed(now, route.prefix);
                 } else {
                     self.counters.drop(DropReason::RouteLimit);
                     self.limit_reached(now, "unicast-routes", None);
@@ -90,11 +123,13 @@ impl Router {
             }
             Input::RouteRemoved(route) => {
                 self.rib.remove(&route);
-                self.with_dense(now, |dense, context| dense.route_changed(context, route.prefix));
+                self.route_changed(now, route.prefix);
             }
             Input::NoCache { interface, key } => self.no_cache(now, interface, key),
             Input::WrongInterface { interface, key } => self.wrong_interface(now, interface, key),
-            Input::WholePacket { .. } => {}
+            Input::WholePacket { packet } => {
+                self.with_sparse(now, |sparse, context| sparse.whole_packet(context, packet));
+            }
             Input::Counters { key, packets, octets, wrong_interface } => {
                 self.counters_read(now, key, packets, octets, wrong_interface);
             }
@@ -121,6 +156,21 @@ impl Router {
         machines.chain(self.table.next_reading()).chain(self.next_pim_timeout()).min()
     }
 
+    /// Which pairs of a state and an event the machines of this router have been through.
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = self.past.clone();
+        for port in self.ports.values() {
+            port.cover(&mut coverage);
+        }
+        if let Some(dense) = &self.dense {
+            coverage.merge(dense.coverage());
+        }
+        if let Some(sparse) = &self.sparse {
+            coverage.merge(sparse.coverage());
+        }
+        coverage
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config
@@ -144,7 +194,11 @@ impl Router {
 
     /// The name of an interface that takes part; its index if it does not.
     pub(super) fn name(&self, interface: InterfaceId) -> String {
-        self.ports.get(&interface).map_or_else(|| format!("#{}", interface.0), |port| port.state.name.clone())
+        match self.ports.get(&interface) {
+            Some(port) => port.state.name.clone(),
+            None if interface == InterfaceId::REGISTER => "register".to_owned(),
+            None => format!("#{}", interface.0),
+        }
     }
 
     /// The interface of a name, if it exists and takes part.
@@ -205,6 +259,7 @@ impl Router {
 
     fn interface_changed(&mut self, now: Time, id: InterfaceId, state: InterfaceState) {
         let Some(config) = self.config.interfaces.iter().find(|interface| interface.name == state.name).cloned() else {
+            self.others.insert(id, state.addresses);
             // Not of this router, or renamed away from a name that was.
             if self.ports.contains_key(&id) {
                 self.interface_gone(now, id);
@@ -212,6 +267,7 @@ impl Router {
             return;
         };
         self.awaited.remove(&state.name);
+        self.others.remove(&id);
         // The same name under another index, or another name under the same index, is another interface.
         if let Some(old) = self.find(&state.name).filter(|old| *old != id) {
             self.interface_gone(now, old);
@@ -223,7 +279,8 @@ impl Router {
         if is_new {
             let igmp = self.new_querier(&config);
             let pim = self.new_link(&config);
-            let port = Port { config, state: state.clone(), igmp, pim, counters: Counters::default() };
+            let ssm_mapping = config.pim.or(&self.config.pim).ssm_mapping.unwrap_or_default();
+            let port = Port { config, state: state.clone(), igmp, pim, ssm_mapping, counters: Counters::default() };
             self.ports.insert(id, port);
             self.output(Output::AddVif { interface: id });
         }
@@ -247,13 +304,21 @@ impl Router {
             now,
             |dense, context| if up { dense.evaluate_all(context) } else { dense.interface_lost(context, id) },
         );
+        self.with_sparse(
+            now,
+            |sparse, context| if up { sparse.evaluate_all(context) } else { sparse.interface_lost(context, id) },
+        );
+        self.with_sparse(now, Sparse::check_drs);
         self.refresh_all(now);
     }
 
     fn new_link(&self, config: &Interface) -> Option<Link> {
         let settings = config.pim.or(&self.config.pim);
         let runs = self.config.multicast.is_pim() && settings.enabled.unwrap_or(true);
-        runs.then(|| Link::new(LinkSettings::new(&settings, self.config.limits.neighbours_per_interface)))
+        runs.then(|| {
+            let link = LinkSettings::new(&settings, self.config.limits.neighbours_per_interface);
+            Link::new(if self.sparse.is_some() { link.sparse(&settings, self.dense.is_some()) } else { link })
+        })
     }
 
     fn new_querier(&self, config: &Interface) -> Option<Querier> {
@@ -268,6 +333,7 @@ impl Router {
     }
 
     fn interface_gone(&mut self, now: Time, id: InterfaceId) {
+        self.others.remove(&id);
         let Some(port) = self.ports.get_mut(&id) else { return };
         if let Some(igmp) = &mut port.igmp {
             igmp.set_interface(now, false, &[], 0);
@@ -279,9 +345,12 @@ impl Router {
         self.settle_links(now);
         let name = self.name(id);
         self.output(Output::RemoveVif { interface: id });
-        self.ports.remove(&id);
+        if let Some(port) = self.ports.remove(&id) {
+            port.cover(&mut self.past);
+        }
         self.rib.remove_interface(id);
         self.with_dense(now, |dense, context| dense.interface_lost(context, id));
+        self.with_sparse(now, |sparse, context| sparse.interface_lost(context, id));
         self.event(now, EventKind::Interface { interface: name, up: false });
         self.upstream_changed();
         self.refresh_all(now);
@@ -321,9 +390,7 @@ impl Router {
         } else {
             // Together, so that what a thousand groups have to say goes in few messages.
             if !touched.is_empty() {
-                self.with_dense(now, |dense, context| {
-                    touched.iter().for_each(|group| dense.members_changed(context, *group));
-                });
+                self.members_changed(now, &touched);
             }
             for group in touched {
                 self.refresh_group(now, group);

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::{InterfaceState, SourceFilter};
-use crate::config::Interface;
+use crate::config::{Interface, SsmMapping};
 use crate::counters::Counters;
+use crate::coverage::Coverage;
 use crate::membership::{Family, Querier};
 use crate::pim::link::Link;
 
@@ -19,11 +20,22 @@ pub struct Port {
     pub igmp: Option<Querier>,
     /// PIM, where it runs.
     pub pim: Option<Link>,
+    /// Sources of source-specific groups for members that name none.
+    pub ssm_mapping: Vec<SsmMapping>,
     /// What was refused apart from IGMP and PIM.
     pub counters: Counters,
 }
 
 impl Port {
+    /// Adds what the interface's machines have been through.
+    pub fn cover(&self, coverage: &mut Coverage) {
+        for more in
+            [self.igmp.as_ref().map(Querier::coverage), self.pim.as_ref().map(Link::coverage)].into_iter().flatten()
+        {
+            coverage.merge(more);
+        }
+    }
+
     /// Whether packets of a group neither enter nor leave here (RFC 2365).
     pub fn is_boundary_for(&self, group: IpAddr) -> bool {
         self.config.boundary.iter().any(|prefix| prefix.contains(&group))

@@ -20,6 +20,10 @@ pub const INFINITE_METRIC: u32 = 0xffff_ffff;
 pub enum Message {
     /// Type 0 (RFC 3973 §4.7.5).
     Hello(Hello),
+    /// Type 1 (RFC 7761 §4.9.3).
+    Register(Register),
+    /// Type 2 (RFC 7761 §4.9.4).
+    RegisterStop(RegisterStop),
     /// Type 3 (RFC 3973 §4.7.6).
     JoinPrune(JoinPrune),
     /// Type 5 (RFC 3973 §4.7.7).
@@ -30,6 +34,28 @@ pub enum Message {
     GraftAck(JoinPrune),
     /// Type 9 (RFC 3973 §4.7.10).
     StateRefresh(StateRefresh),
+}
+
+/// A register (RFC 7761 §4.9.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// The B bit.
+    pub border: bool,
+    /// The N bit: a null register.
+    pub null: bool,
+    /// The packet.
+    pub packet: Vec<u8>,
+}
+
+/// A register-stop (RFC 7761 §4.9.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisterStop {
+    /// The group.
+    pub group: IpAddr,
+    /// Bits of it that count.
+    pub mask_length: u8,
+    /// The source; unspecified for all.
+    pub source: IpAddr,
 }
 
 /// A hello: its options, each at most once (of a repeated one the last counts); options that are not known are left out.
@@ -144,6 +170,8 @@ pub struct StateRefresh {
 }
 
 const TYPE_HELLO: u8 = 0;
+const TYPE_REGISTER: u8 = 1;
+const TYPE_REGISTER_STOP: u8 = 2;
 const TYPE_JOIN_PRUNE: u8 = 3;
 const TYPE_ASSERT: u8 = 5;
 const TYPE_GRAFT: u8 = 6;
@@ -464,6 +492,15 @@ pub fn parse(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> Result<Messag
     // Before the checksum: that of a register covers but a part of it (RFC 7761 §4.9).
     let read: fn(Reader<'_>) -> Result<Message, Error> = match kind {
         TYPE_HELLO => |reader| reader.hello().map(Message::Hello),
+        TYPE_REGISTER => |mut reader| {
+            let &[flags, ..] = reader.array::<4>("a register")?;
+            let packet = reader.rest.to_vec();
+            Ok(Message::Register(Register { border: flags & 0x80 != 0, null: flags & 0x40 != 0, packet }))
+        },
+        TYPE_REGISTER_STOP => |mut reader| {
+            let (group, mask_length) = reader.group()?;
+            Ok(Message::RegisterStop(RegisterStop { group, mask_length, source: reader.unicast("a source")? }))
+        },
         TYPE_JOIN_PRUNE => |reader| reader.join_prune().map(Message::JoinPrune),
         TYPE_ASSERT => |reader| reader.assert().map(Message::Assert),
         TYPE_GRAFT => |reader| reader.join_prune().map(Message::Graft),
@@ -471,7 +508,8 @@ pub fn parse(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> Result<Messag
         TYPE_STATE_REFRESH => |reader| reader.state_refresh().map(Message::StateRefresh),
         other => return Err(Error::Type(other)),
     };
-    if sum(source, destination, bytes) != 0 {
+    let partly = kind == TYPE_REGISTER && bytes.get(..8).is_some_and(|part| sum(source, destination, part) == 0);
+    if !partly && sum(source, destination, bytes) != 0 {
         return Err(Error::Checksum);
     }
     read(reader)
@@ -486,6 +524,18 @@ impl Message {
     pub fn emit(&self, source: IpAddr, destination: IpAddr) -> Vec<u8> {
         let (kind, body): (u8, Vec<u8>) = match self {
             Message::Hello(hello) => (TYPE_HELLO, emit_hello(hello)),
+            Message::Register(register) => (TYPE_REGISTER, {
+                let flags = u8::from(register.border) << 7 | u8::from(register.null) << 6;
+                let mut body = vec![flags, 0, 0, 0];
+                body.extend(&register.packet);
+                body
+            }),
+            Message::RegisterStop(stop) => (TYPE_REGISTER_STOP, {
+                let mut body = Vec::new();
+                extend_masked(&mut body, 0, stop.mask_length, stop.group);
+                extend_unicast(&mut body, stop.source);
+                body
+            }),
             Message::JoinPrune(message) => (TYPE_JOIN_PRUNE, emit_join_prune(message)),
             Message::Assert(assert) => (TYPE_ASSERT, emit_assert(assert)),
             Message::Graft(message) => (TYPE_GRAFT, emit_join_prune(message)),
@@ -494,7 +544,8 @@ impl Message {
         };
         let mut bytes = vec![VERSION << 4 | kind, 0, 0, 0];
         bytes.extend(body);
-        let sum = sum(source, destination, &bytes);
+        let whole = if kind == TYPE_REGISTER { 8 } else { bytes.len() };
+        let sum = sum(source, destination, &bytes[..whole]);
         bytes[2..4].copy_from_slice(&sum.to_be_bytes());
         bytes
     }

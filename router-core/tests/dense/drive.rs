@@ -400,7 +400,7 @@ fn check_tree(tree: &Tree) {
     assert_eq!((tree.originator, tree.originator), (runs("SRT"), runs("SAT")), "{tree:?}");
     assert!(!tree.originator || tree.rpf_neighbour.is_none(), "only who is directly connected originates: {tree:?}");
     for (name, state) in &tree.interfaces {
-        let TreeInterface { downstream, assert, timers, assert_winner } = state;
+        let TreeInterface { downstream, assert, timers, assert_winner, .. } = state;
         let is_rpf = tree.rpf_interface.as_ref() == Some(name);
         assert_eq!(timers.contains_key("PPT"), downstream == "prune-pending", "{tree:?}");
         // Without a timer, a prune holds for ever.

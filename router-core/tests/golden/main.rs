@@ -37,6 +37,9 @@ fn shown(time: Time) -> String {
 
 /// `eth0` is interface 1, and so on: the position in the configuration.
 fn interface(router: &Router, name: &str) -> InterfaceId {
+    if name == "register" {
+        return InterfaceId::REGISTER;
+    }
     let position = router.config().interfaces.iter().position(|interface| interface.name == name);
     InterfaceId(position.map_or_else(|| name.trim_start_matches('#').parse().unwrap(), |at| at as u32 + 1))
 }
@@ -63,6 +66,7 @@ fn record_kind(word: &str) -> RecordKind {
 /// - `MESSAGE on INTERFACE from SOURCE [to DESTINATION] [ttl N] [no-alert]`, where MESSAGE is `query1`,
 ///   `query2 TENTHS [GROUP]`, `query3 TENTHS [s] [qrv N] [qqi SECONDS] [GROUP SOURCE...]`, `report1 GROUP`, `report2 GROUP`, `leave GROUP`,
 ///   `report3 KIND GROUP SOURCE... [, KIND GROUP ...]` or `bytes HEX`, or one of PIM's as [`pim`] has them
+/// - `whole SOURCE GROUP`: a packet that left by the register tunnel
 /// - `data INTERFACE SOURCE GROUP`, `wrong INTERFACE SOURCE GROUP`, `counters SOURCE GROUP PACKETS`
 /// - `route PREFIX INTERFACE [via NEXTHOP] [pref PREFERENCE] [metric METRIC]`, `no-route` with the same words, `shutdown`, `timeout`
 ///
@@ -83,6 +87,9 @@ fn input(router: &Router, text: &str) -> Input {
             },
         },
         ["gone", name] => Input::InterfaceGone { interface: interface(router, name) },
+        ["whole", source, group] => Input::WholePacket {
+            packet: pim::inner(source.parse().unwrap(), group.parse().unwrap(), false, pim::WHOLE_TTL),
+        },
         ["data", name, source, group] => Input::NoCache { interface: interface(router, name), key: key(source, group) },
         ["wrong", name, source, group] => {
             Input::WrongInterface { interface: interface(router, name), key: key(source, group) }
@@ -223,7 +230,7 @@ fn output(names: &[String], output: &Output) -> String {
     };
     match output {
         Output::SendRouted { datagram } => {
-            format!("send-routed {} > {} {}", datagram.source, datagram.destination, pim::sent(datagram))
+            format!("send-routed {} > {} {}", datagram.source, datagram.destination, pim::routed(datagram))
         }
         Output::Send { interface, datagram } => {
             let mut text = format!("send {} {} > {}", name(interface), datagram.source, datagram.destination);
@@ -290,6 +297,7 @@ fn event_text(kind: &EventKind) -> String {
         EventKind::Downstream { source, group, interface, state } => {
             format!("downstream ({source} {group} {interface}) {state}")
         }
+        EventKind::Register { source, group, state } => format!("register ({source} {group}) {state}"),
         EventKind::Assert { source, group, interface, state, winner } => {
             let winner = winner.map(|winner| format!(" winner {winner}")).unwrap_or_default();
             format!("assert ({source} {group} {interface}) {state}{winner}")

@@ -1,21 +1,24 @@
 //! PIM messages in words, the same in steps and in what they give:
 //!
-//! - `hello [hold SECONDS] [delay MS override MS] [dr N] [genid HEX] [refresh SECONDS] [address A]...`
+//! - `hello [hold SECONDS] [delay MS override MS [tracking]] [dr N] [genid HEX] [refresh SECONDS] [address A]...`
 //! - `prune S G to UPSTREAM [hold SECONDS]`, `join S G to UPSTREAM [hold SECONDS]`, and several in one message:
 //!   `prune S G, join S G to UPSTREAM ...`; S and G may be followed by `/LENGTH`. Groups that follow each other and are the same are one
 //!   group of the message; `join-prune to UPSTREAM` has none
+//! - in these, of sparse mode: `S:s` is (S,G) with the S bit, `S:rpt` is (S,G,rpt), `*RP` is (*,G) with its rendezvous point
+//! - `register S G [null]` with a packet or a dummy header, `register-stop S G`
 //! - `graft S G [, S G]... to UPSTREAM`, `graft-ack S G [, S G]... to UPSTREAM`
 //! - `assert S G pref P metric M [rpt]`, `assert S G infinite`
 //! - `refresh S G originator O pref P metric M [rpt] mask LENGTH ttl T [p] [n] [o] interval SECONDS`, and `infinite` for `pref P metric M`
 //! - `pim HEX`: octets as they are
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use router_core::router::Datagram;
+use router_core::wire::checksum::internet;
 use router_core::wire::pim::{
     ALL_PIM_ROUTERS, Assert, EncodedSource, GroupSet, Hello, INFINITE_METRIC, INFINITE_PREFERENCE, JoinPrune,
-    LanPruneDelay, Message, PROTOCOL, StateRefresh, parse,
+    LanPruneDelay, Message, PROTOCOL, Register, RegisterStop, StateRefresh, parse,
 };
 
 /// The words of a text, with complaints that name it.
@@ -59,7 +62,19 @@ impl<'a> Words<'a> {
 
 /// Whether a message is one of PIM's.
 pub fn is_message(text: &str) -> bool {
-    let words = ["hello", "prune", "join", "join-prune", "graft", "graft-ack", "assert", "refresh", "pim"];
+    let words = [
+        "hello",
+        "prune",
+        "join",
+        "join-prune",
+        "graft",
+        "graft-ack",
+        "assert",
+        "refresh",
+        "pim",
+        "register",
+        "register-stop",
+    ];
     words.contains(&text.split_whitespace().next().unwrap_or_default())
 }
 
@@ -83,7 +98,8 @@ pub fn datagram(text: &str, source: IpAddr) -> Datagram {
         Message::Graft(graft) | Message::GraftAck(graft) => graft.upstream,
         _ => ALL_PIM_ROUTERS.into(),
     };
-    packet(destination, message.emit(source, destination))
+    let ttl = if matches!(message, Message::Register(_) | Message::RegisterStop(_)) { 61 } else { 1 };
+    Datagram { ttl, ..packet(destination, message.emit(source, destination)) }
 }
 
 fn message(text: &str) -> Message {
@@ -94,6 +110,17 @@ fn message(text: &str) -> Message {
         "graft-ack" => Message::GraftAck(join_prune(&text["graft-ack".len()..], Some("join"))),
         "join-prune" => Message::JoinPrune(join_prune(&text["join-prune".len()..], None)),
         "prune" | "join" => Message::JoinPrune(join_prune(text, None)),
+        "register" => {
+            let (source, group) = (words.value(), words.value());
+            let null = words.has("null");
+            words.end();
+            Message::Register(Register { border: false, null, packet: inner(source, group, null, WHOLE_TTL - 1) })
+        }
+        "register-stop" => {
+            let (source, group) = (words.value(), words.value());
+            words.end();
+            Message::RegisterStop(RegisterStop { group, mask_length: 32, source })
+        }
         "assert" => {
             let (source, group) = (words.value(), words.value());
             let (preference, metric, rpt) = metric(&mut words);
@@ -128,7 +155,8 @@ fn hello(mut words: Words<'_>) -> Hello {
     let mut hello = Hello { hold_time: words.optional("hold"), ..Hello::default() };
     if let Some(propagation_delay) = words.optional("delay") {
         let override_interval = words.named("override");
-        hello.lan_prune_delay = Some(LanPruneDelay { tracking: false, propagation_delay, override_interval });
+        let tracking = words.has("tracking");
+        hello.lan_prune_delay = Some(LanPruneDelay { tracking, propagation_delay, override_interval });
     }
     hello.dr_priority = words.optional("dr");
     hello.generation_id = words.optional("genid").map(|id: String| u32::from_str_radix(&id, 16).unwrap());
@@ -151,10 +179,9 @@ fn join_prune(text: &str, every: Option<&str>) -> JoinPrune {
     for entry in list.split(',').filter(|entry| !entry.trim().is_empty()) {
         let mut words = Words::new(entry);
         let kind = every.unwrap_or_else(|| words.next());
-        let (address, mask_length) = masked(words.next());
+        let source = encoded(words.next());
         let (group, group_mask) = masked(words.next());
         words.end();
-        let source = EncodedSource { address, mask_length, sparse: false, wildcard: false, rpt: false };
         if groups.last().is_none_or(|last| (last.group, last.mask_length) != (group, group_mask)) {
             groups.push(GroupSet { group, mask_length: group_mask, joined: vec![], pruned: vec![] });
         }
@@ -166,6 +193,69 @@ fn join_prune(text: &str, every: Option<&str>) -> JoinPrune {
         }
     }
     JoinPrune { upstream, hold_time, groups }
+}
+
+fn encoded(word: &str) -> EncodedSource {
+    let (word, wildcard) = word.strip_prefix('*').map_or((word, false), |word| (word, true));
+    let (word, flag) = word.split_once(':').unwrap_or((word, ""));
+    let (address, mask_length) = masked(word);
+    let rpt = wildcard || flag == "rpt";
+    EncodedSource { address, mask_length, sparse: rpt || flag == "s", wildcard, rpt }
+}
+
+fn encoded_words(source: &EncodedSource) -> String {
+    let address = masked_words(source.address, source.mask_length);
+    match (source.sparse, source.wildcard, source.rpt) {
+        (false, false, false) => address,
+        (true, false, false) => format!("{address}:s"),
+        (true, false, true) => format!("{address}:rpt"),
+        (true, true, true) => format!("*{address}"),
+        flags => panic!("{address} with flags {flags:?}"),
+    }
+}
+
+fn masked_words(address: IpAddr, length: u8) -> String {
+    match length {
+        32 => address.to_string(),
+        length => format!("{address}/{length}"),
+    }
+}
+
+/// TTL of packets that come to be registered.
+pub const WHOLE_TTL: u8 = 64;
+
+/// A packet from a source to a group, as a register brings it: an IPv4 header, and some payload unless it is of a null register.
+pub fn inner(source: Ipv4Addr, group: Ipv4Addr, null: bool, ttl: u8) -> Vec<u8> {
+    let mut packet = vec![0u8; if null { 20 } else { 28 }];
+    packet[0] = 0x45;
+    packet[1] = if null { 0 } else { 0x28 };
+    packet[3] = packet.len() as u8;
+    packet[8] = if null { 1 } else { ttl };
+    packet[9] = if null { 103 } else { 17 };
+    packet[12..16].copy_from_slice(&source.octets());
+    packet[16..20].copy_from_slice(&group.octets());
+    let sum = internet(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// The words of a packet that the router sends by the unicast routes.
+pub fn routed(datagram: &Datagram) -> String {
+    assert_eq!((datagram.ttl, datagram.router_alert), (64, false));
+    match parse(datagram.source, datagram.destination, &datagram.payload).unwrap() {
+        Message::Register(register) => {
+            let address = |at: usize| Ipv4Addr::from(*register.packet[at..].first_chunk::<4>().unwrap());
+            let (source, group) = (address(12), address(16));
+            assert_eq!(register.packet, inner(source, group, register.null, WHOLE_TTL - 1), "the packet less a hop");
+            assert_eq!(datagram.traffic_class, if register.null { 0xc0 } else { 0x28 });
+            format!("register {source} {group}{}", if register.null { " null" } else { "" })
+        }
+        Message::RegisterStop(stop) => {
+            assert_eq!((datagram.traffic_class, stop.mask_length), (0xc0, 32));
+            format!("register-stop {} {}", stop.source, stop.group)
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 fn masked(word: &str) -> (IpAddr, u8) {
@@ -193,6 +283,7 @@ pub fn sent(datagram: &Datagram) -> String {
     assert_eq!(datagram.destination, destination, "{message:?}");
     match &message {
         Message::Hello(hello) => hello_words(hello),
+        Message::Register(_) | Message::RegisterStop(_) => panic!("{message:?} on a link"),
         Message::JoinPrune(message) => join_prune_words("", message),
         Message::Graft(graft) => join_prune_words("graft", graft),
         Message::GraftAck(graft) => join_prune_words("graft-ack", graft),
@@ -229,8 +320,8 @@ fn hello_words(hello: &Hello) -> String {
         write!(text, " hold {hold}").unwrap();
     }
     if let Some(delay) = hello.lan_prune_delay {
-        assert!(!delay.tracking);
         write!(text, " delay {} override {}", delay.propagation_delay, delay.override_interval).unwrap();
+        text += if delay.tracking { " tracking" } else { "" };
     }
     if let Some(priority) = hello.dr_priority {
         write!(text, " dr {priority}").unwrap();
@@ -248,18 +339,13 @@ fn hello_words(hello: &Hello) -> String {
 }
 
 fn join_prune_words(every: &str, message: &JoinPrune) -> String {
-    let masked = |address: IpAddr, length: u8| match length {
-        32 => address.to_string(),
-        length => format!("{address}/{length}"),
-    };
     let mut entries = Vec::new();
     for set in &message.groups {
         for (kind, sources) in [("join ", &set.joined), ("prune ", &set.pruned)] {
             // A graft joins; that it prunes would be a mistake worth seeing.
             let kind = if kind == "join " && !every.is_empty() { "" } else { kind };
             for source in sources {
-                assert!(!source.sparse && !source.wildcard && !source.rpt, "{message:?}");
-                let pair = (masked(source.address, source.mask_length), masked(set.group, set.mask_length));
+                let pair = (encoded_words(source), masked_words(set.group, set.mask_length));
                 entries.push(format!("{kind}{} {}", pair.0, pair.1));
             }
         }
@@ -283,6 +369,7 @@ fn words_and_messages_say_the_same() {
         "join 10.1.0.9 239.1.1.1, prune 10.1.0.8 239.1.1.1, prune 10.1.0.9 239.1.1.2 to 10.0.0.1 hold 210",
         "join 10.1.0.9/24 239.1.1.1/16 to 10.0.0.1",
         "join-prune to 10.0.0.1",
+        "join *10.7.7.7 239.1.1.1, prune 10.1.0.8:rpt 239.1.1.1, join 10.1.0.9:s 239.1.1.2 to 10.0.0.1 hold 210",
         "graft 10.1.0.9 239.1.1.1, 10.1.0.9 239.1.1.2 to 10.0.0.1",
         "graft-ack 10.1.0.9 239.1.1.1 to 10.0.0.1",
         "assert 10.1.0.9 239.1.1.1 pref 110 metric 20",

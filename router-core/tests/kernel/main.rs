@@ -4,6 +4,7 @@ mod control;
 mod links;
 mod malformed;
 mod proxy;
+mod register;
 mod shell;
 mod support;
 

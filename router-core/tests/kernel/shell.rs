@@ -152,7 +152,7 @@ fn pim(input: Input) -> Option<(InterfaceId, Datagram)> {
 }
 
 /// A packet socket that sees every IPv4 packet on a host's link.
-fn ear(host: &Host) -> OwnedFd {
+pub fn ear(host: &Host) -> OwnedFd {
     host.run(|| {
         let kind = (AddressFamily::Packet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::EthIp);
         let socket = socket::socket(kind.0, kind.1, kind.2, kind.3).unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Action, Querier, Role, Timer, kind_of};
 use crate::counters::DropReason;
+use crate::membership::cover::{GroupEvent, QuerierEvent, SourceEvent};
 use crate::membership::message::{Query, Version};
 use crate::membership::settings::Variables;
 use crate::time::Time;
@@ -46,10 +47,14 @@ impl Querier {
             self.counters.drop(DropReason::QueryVersion);
         }
         if query.version < self.settings.version {
+            self.note(QuerierEvent::OlderQuery);
             self.hear_older_querier(now, source, query.version);
         }
         if self.address.is_some_and(|own| source < own) {
+            self.note(QuerierEvent::QueryFromLower);
             self.hear_querier(now, source, query);
+        } else {
+            self.note(QuerierEvent::QueryFromHigher);
         }
         if !query.suppress
             && let Some(group) = query.group
@@ -107,10 +112,13 @@ impl Querier {
         let response =
             if query.max_response.is_zero() { variables.last_member_query_interval } else { query.max_response };
         let deadline = now + response * u32::from(variables.last_member_query_count);
-        if query.sources.is_empty() {
+        let is_of_group = query.sources.is_empty();
+        self.note_group(group, if is_of_group { GroupEvent::GroupQuery } else { GroupEvent::SourceQuery });
+        if is_of_group {
             self.timers.lower(Timer::Group(group), deadline);
         }
         for source in &query.sources {
+            self.note_source(group, *source, SourceEvent::Query);
             self.timers.lower(Timer::Source(group, *source), deadline);
         }
     }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use super::{Action, Querier, Timer};
 use crate::counters::DropReason;
+use crate::coverage::Machine;
+use crate::membership::cover::{CompatibilityEvent, GroupEvent, SourceEvent};
 use crate::membership::group::Group;
 use crate::membership::message::{Record, RecordKind, Version};
 use crate::membership::transition::{fast_transition, transition};
@@ -68,7 +70,9 @@ impl Querier {
         version: Version,
     ) {
         // §7.3.2: the report itself switches the compatibility mode, before it is acted upon.
-        let mode = self.compatibility(group).min(version);
+        let before = self.compatibility(group);
+        self.coverage.note(Machine::IgmpCompatibility, &before, &CompatibilityEvent::Report(version));
+        let mode = before.min(version);
         let (kind, mut sources) = match (mode, kind) {
             (Version::V1, RecordKind::ToInclude) | (Version::V1 | Version::V2, RecordKind::Block) => {
                 self.counters.drop(DropReason::OlderHost);
@@ -81,6 +85,10 @@ impl Querier {
         if self.version() == Version::V1 && kind == RecordKind::ToInclude && sources.is_empty() {
             self.counters.drop(DropReason::OlderHost);
             return;
+        }
+        self.note_group(group, GroupEvent::Record(kind));
+        for source in &sources {
+            self.note_source(group, *source, SourceEvent::Named(kind));
         }
         let known = self.groups.get(&group);
         let is_new = known.is_none();

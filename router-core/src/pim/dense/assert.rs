@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::named;
 use crate::pim::metric::AssertMetric;
 
 /// Its states.
@@ -87,6 +88,89 @@ pub struct Guards {
     /// `CouldAssert(S,G,I)`.
     pub could_assert: bool,
 }
+
+/// The columns of §4.6.4's table, as they are noted (see [`crate::coverage`]): what is heard is told apart by who says it and how good it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// [`Event::Data`] where this router could assert.
+    Data,
+    /// [`Event::Data`] where it could not.
+    DataNoAssert,
+    /// A worse metric than this router's own, or a loser hears a worse one than the winner's from another router.
+    Inferior,
+    /// A better metric than this router's own and the winner's.
+    Preferred,
+    /// The winner says that it still is.
+    WinnerStays,
+    /// The winner's metric is worse than this router's own now, or infinite.
+    WinnerYields,
+    /// [`Event::SendStateRefresh`].
+    SendStateRefresh,
+    /// [`Event::AssertTimerExpires`].
+    AssertTimerExpires,
+    /// [`Event::CouldAssertFalse`].
+    CouldAssertFalse,
+    /// [`Event::CouldAssertTrue`].
+    CouldAssertTrue,
+    /// [`Event::WinnerGone`].
+    WinnerGone,
+    /// [`Event::MetricImproves`].
+    MetricImproves,
+    /// [`Event::JoinPruneGraft`].
+    JoinPruneGraft,
+    /// [`Event::WinnerAsks`].
+    WinnerAsks,
+}
+
+impl EventKind {
+    /// The column of an event in a state.
+    pub fn of(state: State, event: Event, guards: Guards) -> EventKind {
+        match (event, state) {
+            (Event::Data, _) if guards.could_assert => EventKind::Data,
+            (Event::Data, _) => EventKind::DataNoAssert,
+            (Event::Heard { from, metric, .. }, State::Loser { winner, metric: best }) => {
+                if from != winner {
+                    if metric.is_better_than(&best) { EventKind::Preferred } else { EventKind::Inferior }
+                } else if metric.is_infinite() || guards.mine.is_better_than(&metric) {
+                    EventKind::WinnerYields
+                } else {
+                    EventKind::WinnerStays
+                }
+            }
+            (Event::Heard { metric, .. }, State::NoInfo | State::Winner) => {
+                let is_better = metric.is_better_than(&guards.mine) && !metric.is_infinite();
+                if is_better { EventKind::Preferred } else { EventKind::Inferior }
+            }
+            (Event::SendStateRefresh { .. }, _) => EventKind::SendStateRefresh,
+            (Event::AssertTimerExpires, _) => EventKind::AssertTimerExpires,
+            (Event::CouldAssertFalse, _) => EventKind::CouldAssertFalse,
+            (Event::CouldAssertTrue, _) => EventKind::CouldAssertTrue,
+            (Event::WinnerGone, _) => EventKind::WinnerGone,
+            (Event::MetricImproves, _) => EventKind::MetricImproves,
+            (Event::JoinPruneGraft, _) => EventKind::JoinPruneGraft,
+            (Event::WinnerAsks, _) => EventKind::WinnerAsks,
+        }
+    }
+}
+
+named!(State { "no-info" => State::NoInfo, "winner" => State::Winner, "loser" => State::Loser { .. } });
+
+named!(EventKind {
+    "data" => EventKind::Data,
+    "data-no-assert" => EventKind::DataNoAssert,
+    "inferior" => EventKind::Inferior,
+    "preferred" => EventKind::Preferred,
+    "winner-stays" => EventKind::WinnerStays,
+    "winner-yields" => EventKind::WinnerYields,
+    "send-state-refresh" => EventKind::SendStateRefresh,
+    "assert-timer" => EventKind::AssertTimerExpires,
+    "could-assert-false" => EventKind::CouldAssertFalse,
+    "could-assert-true" => EventKind::CouldAssertTrue,
+    "winner-gone" => EventKind::WinnerGone,
+    "metric-improves" => EventKind::MetricImproves,
+    "join-prune-graft" => EventKind::JoinPruneGraft,
+    "winner-asks" => EventKind::WinnerAsks,
+});
 
 /// What it wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The Prune(S,G) Downstream state machine of an interface: hearing prunes, joins and grafts (RFC 3973 §4.4.2).
 
+use crate::named;
+
 /// Its states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -43,6 +45,19 @@ pub enum Event {
     /// A router came up on the link, or came back: it has not pruned. The RFC has no such event; see docs/conformance/pim-dm.md.
     NeighbourAppears,
 }
+
+named!(State { "no-info" => State::NoInfo, "prune-pending" => State::PrunePending, "pruned" => State::Pruned });
+
+named!(Event {
+    "prune" => Event::Prune,
+    "join" => Event::Join,
+    "graft" => Event::Graft,
+    "prune-pending-timer" => Event::PrunePendingTimerExpires,
+    "prune-timer" => Event::PruneTimerExpires,
+    "becomes-rpf-interface" => Event::BecomesRpfInterface,
+    "send-state-refresh" => Event::SendStateRefresh,
+    "neighbour-appears" => Event::NeighbourAppears,
+});
 
 /// What it wants done, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use super::entry::{Entry, Timer};
 use super::send::join_prune;
 use super::{Action, Context, Dense, assert, downstream, macros, upstream};
 use crate::config::PimSabotage;
+use crate::coverage::Machine;
 use crate::forwarding::EntryKey;
 use crate::pim::settings::seconds_up;
 use crate::router::InterfaceId;
@@ -21,6 +22,7 @@ impl Dense {
             directly_connected: entry.directly_connected,
             olist_is_null: entry.olist_is_null,
         };
+        self.coverage.note(Machine::DenseUpstream, &entry.upstream, &event);
         let (state, actions) = upstream::transition(entry.upstream, event, guards);
         if std::mem::replace(&mut entry.upstream, state) != state {
             self.actions.push(Action::Upstream(key, state));
@@ -88,6 +90,7 @@ impl Dense {
     ) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let before = entry.downstream(interface);
+        self.coverage.note(Machine::DenseDownstream, &before, &event);
         let (state, actions) = downstream::transition(before, event);
         if before != state || event == downstream::Event::Prune {
             let own = entry.interfaces.entry(interface).or_default();
@@ -188,6 +191,7 @@ impl Dense {
             return;
         }
         let before = entry.assert(interface);
+        self.coverage.note(Machine::DenseAssert, &before, &assert::EventKind::of(before, event, guards));
         let (state, action) = assert::transition(before, event, guards);
         if before != state {
             entry.interfaces.entry(interface).or_default().assert = state;

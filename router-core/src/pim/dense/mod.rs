@@ -28,6 +28,7 @@ use super::link::Change;
 use super::mrib;
 use super::settings::Settings;
 use crate::counters::DropReason;
+use crate::coverage::Coverage;
 use crate::forwarding::{EntryKey, ForwardingEntry};
 use crate::random::Random;
 use crate::rib::Rib;
@@ -83,6 +84,7 @@ pub struct Dense {
     by_group: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
     timers: Timers<Timer>,
     actions: Vec<Action>,
+    coverage: Coverage,
 }
 
 impl Dense {
@@ -95,12 +97,18 @@ impl Dense {
             by_group: BTreeMap::new(),
             timers: Timers::default(),
             actions: Vec::new(),
+            coverage: Coverage::default(),
         }
     }
 
     /// Settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the machines have been through.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// All state.

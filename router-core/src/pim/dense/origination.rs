@@ -1,5 +1,7 @@
 //! The Origination(S,G) state machine: which router makes state refresh messages (RFC 3973 §4.5.2).
 
+use crate::named;
+
 /// Its states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -22,6 +24,15 @@ pub enum Event {
     /// S is no longer directly connected.
     NoLongerDirect,
 }
+
+named!(State { "not-originator" => State::NotOriginator, "originator" => State::Originator });
+
+named!(Event {
+    "data-of-direct-source" => Event::DataOfDirectSource,
+    "state-refresh-timer" => Event::StateRefreshTimerExpires,
+    "source-active-timer" => Event::SourceActiveTimerExpires,
+    "no-longer-direct" => Event::NoLongerDirect,
+});
 
 /// What it wants done, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Context, Dense, assert, downstream, macros, origination, upstream};
 use crate::config::PimSabotage;
+use crate::coverage::Machine;
 use crate::forwarding::EntryKey;
 use crate::pim::metric::AssertMetric;
 use crate::router::InterfaceId;
@@ -122,6 +123,7 @@ impl Dense {
     pub(super) fn origination(&mut self, context: &mut Context<'_>, key: EntryKey, event: origination::Event) {
         use super::entry::Timer;
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        self.coverage.note(Machine::DenseOrigination, &entry.origination, &event);
         let (state, actions) = origination::transition(entry.origination, event);
         entry.origination = state;
         let interval = Duration::from_secs(self.settings.state_refresh_interval.into());

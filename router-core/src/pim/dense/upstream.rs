@@ -1,5 +1,7 @@
 //! The Upstream(S,G) state machine: sending prunes, joins and grafts toward the source (RFC 3973 §4.4.1).
 
+use crate::named;
+
 /// Its states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -58,6 +60,25 @@ pub enum Event {
     /// A graft-ack from `RPF'(S)` to this router.
     GraftAck,
 }
+
+named!(State { "forwarding" => State::Forwarding, "pruned" => State::Pruned, "ack-pending" => State::AckPending });
+
+named!(Event {
+    "data-without-olist" => Event::DataWithoutOlist,
+    "state-refresh-pruned" => Event::StateRefresh { prune_indicator: true },
+    "state-refresh" => Event::StateRefresh { prune_indicator: false },
+    "see-join" => Event::SeeJoin,
+    "see-prune" => Event::SeePrune,
+    "override-timer" => Event::OverrideTimerExpires,
+    "olist-null" => Event::OlistNull,
+    "olist-non-null" => Event::OlistNonNull,
+    "rpf-neighbour-changes" => Event::RpfNeighbourChanges { olist_is_null: false },
+    "rpf-neighbour-changes-olist-null" => Event::RpfNeighbourChanges { olist_is_null: true },
+    "directly-connected" => Event::DirectlyConnected { olist_is_null: false },
+    "directly-connected-olist-null" => Event::DirectlyConnected { olist_is_null: true },
+    "graft-retry-timer" => Event::GraftRetryTimerExpires,
+    "graft-ack" => Event::GraftAck,
+});
 
 /// What else the transition depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

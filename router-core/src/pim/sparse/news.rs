@@ -1,0 +1,188 @@
+//! What happens around: routes, neighbours, members, interfaces and rendezvous points change.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::entry::{Timer, Tree};
+use super::{Action, Context, Sparse, assert, macros, register, upstream};
+use crate::counters::DropReason;
+use crate::forwarding::EntryKey;
+use crate::pim::link::Change;
+use crate::router::{InterfaceId, SourceFilter};
+
+impl Sparse {
+    /// Members of a group came or went.
+    pub fn members_changed(&mut self, context: &mut Context<'_>, group: IpAddr) {
+        self.roll(context);
+        if Self::is_group(group).is_err() {
+            return;
+        }
+        self.ensure_members(context, group);
+        self.evaluate_group(context, group);
+    }
+
+    /// Makes the state that members of a group need.
+    fn ensure_members(&mut self, context: &Context<'_>, group: IpAddr) {
+        let ssm = context.is_ssm(group);
+        for (i, port) in context.ports {
+            let Some(filter) = port.filter(group) else { continue };
+            let named = match filter {
+                SourceFilter::Exclude(_) if ssm => {
+                    let named = macros::ssm_sources(port, group);
+                    if named.is_empty() {
+                        self.actions.push(Action::Drop(Some(*i), DropReason::SsmAnySource));
+                    }
+                    named
+                }
+                SourceFilter::Exclude(sources) | SourceFilter::Include(sources) => sources.clone(),
+            };
+            if !ssm && matches!(filter, SourceFilter::Exclude(_)) && self.ensure_star(context, group).is_err() {
+                return;
+            }
+            for source in named {
+                // Over the limit, or a source that nothing can come from: counted where it is refused.
+                let _ = self.ensure(context, EntryKey { source, group });
+            }
+        }
+    }
+
+    /// The route to some addresses changed.
+    pub fn route_changed(&mut self, context: &mut Context<'_>, prefix: IpNet) {
+        self.roll(context);
+        for tree in self.index.rooted_in(prefix) {
+            self.evaluate(context, tree);
+        }
+        // A register goes by the route to the rendezvous point, too.
+        let registering = |(key, entry): (EntryKey, &super::entry::Source)| {
+            entry.register_rp.is_some_and(|rp| prefix.contains(&rp)).then_some(key)
+        };
+        if self.sources.values().any(|entry| entry.register != register::State::NoInfo) {
+            let keys: Vec<EntryKey> = self.sources().filter_map(registering).collect();
+            for key in keys {
+                self.evaluate_source(context, key);
+            }
+        }
+    }
+
+    /// Rendezvous points are others.
+    pub fn rp_changed(&mut self, context: &mut Context<'_>) {
+        self.roll(context);
+        let mut groups: Vec<IpAddr> = self.stars.keys().copied().collect();
+        let local = self.sources.iter().filter(|(_, entry)| entry.keepalive).map(|((group, _), _)| *group);
+        groups.extend(local);
+        groups.sort_unstable();
+        groups.dedup();
+        for group in groups {
+            self.evaluate_group(context, group);
+        }
+    }
+
+    /// A neighbour changed.
+    pub fn neighbour_changed(&mut self, context: &mut Context<'_>, i: InterfaceId, change: Change) {
+        self.roll(context);
+        let (Change::Up(neighbour) | Change::Restarted(neighbour) | Change::Down(neighbour)) = change;
+        let mut trees = self.index.by_hop(i, neighbour);
+        let secondary = macros::link(context.ports, i).and_then(|link| link.neighbours().get(&neighbour));
+        for address in secondary.map(|neighbour| neighbour.hello.addresses.as_slice()).unwrap_or_default() {
+            trees.extend(self.index.by_hop(i, *address));
+        }
+        let won = self.index.by_winner(i, neighbour);
+        let upstream = self.index.by_upstream(i, neighbour);
+        if matches!(change, Change::Restarted(_)) {
+            for tree in &upstream {
+                self.upstream(context, *tree, upstream::Event::GenIdChanges, None);
+            }
+        }
+        if !matches!(change, Change::Up(_)) {
+            for tree in &won {
+                self.assert(context, *tree, i, assert::Event::WinnerGone, None);
+            }
+        }
+        trees.extend(won);
+        trees.extend(upstream);
+        trees.sort_unstable();
+        trees.dedup();
+        for tree in trees {
+            self.evaluate(context, tree);
+        }
+        self.run_out(context);
+    }
+
+    /// Looks at who is the designated router of each interface: where that changed, so did what this router does for members and sources.
+    pub fn check_drs(&mut self, context: &mut Context<'_>) {
+        self.roll(context);
+        for (i, port) in context.ports {
+            let dr = port.state.up && macros::i_am_dr(context.ports, *i);
+            if self.drs.insert(*i, dr) == Some(dr) {
+                continue;
+            }
+            let members = port.igmp.as_ref().map(|igmp| igmp.memberships().keys().copied().collect::<Vec<_>>());
+            for group in members.unwrap_or_default() {
+                self.members_changed(context, group);
+            }
+            let on_link = port.state.addresses.iter().flat_map(|prefix| self.index.rooted_in(prefix.trunc()));
+            for tree in on_link.collect::<Vec<_>>() {
+                self.evaluate(context, tree);
+            }
+        }
+    }
+
+    /// An interface went down or is gone: nothing holds there any more.
+    pub fn interface_lost(&mut self, context: &mut Context<'_>, i: InterfaceId) {
+        self.roll(context);
+        self.drs.remove(&i);
+        let mut lost = Vec::new();
+        for (group, star) in &mut self.stars {
+            if let Some(state) = star.interfaces.get(i) {
+                lost.push((Tree::all(*group), state.assert.winner()));
+                star.interfaces.remove(i);
+            }
+        }
+        for ((group, source), entry) in &mut self.sources {
+            if let Some(state) = entry.interfaces.get(i) {
+                lost.push((Tree { group: *group, source: Some(*source) }, state.assert.winner()));
+                entry.interfaces.remove(i);
+            }
+        }
+        for (tree, winner) in lost {
+            self.index.change_winner(tree, i, winner, None);
+            for (_, timer) in Timer::of_interface(tree, i) {
+                self.timers.cancel(timer);
+            }
+        }
+        self.evaluate_all(context);
+    }
+
+    /// Looks at all state anew: an interface came up, or went.
+    pub fn evaluate_all(&mut self, context: &mut Context<'_>) {
+        self.roll(context);
+        let members = context.ports.values().filter_map(|port| Some(port.igmp.as_ref()?.memberships().keys().copied()));
+        let mut groups: Vec<IpAddr> = members.flatten().collect();
+        groups.extend(self.stars.keys());
+        groups.extend(self.sources.keys().map(|(group, _)| group));
+        groups.sort_unstable();
+        groups.dedup();
+        for group in groups {
+            self.members_changed(context, group);
+        }
+    }
+
+    /// The router ends: neighbours are to look for another way at once. Where it forwards by an assert, others take over (§4.6.4); the
+    /// goodbye of its hellos does the rest.
+    pub fn shutdown(&mut self) {
+        let won = |state: assert::State| state == assert::State::Winner;
+        let mut cancelled: Vec<(Tree, InterfaceId)> = Vec::new();
+        for (group, star) in &self.stars {
+            let interfaces = star.interfaces.iter().filter(|(_, state)| won(state.assert));
+            cancelled.extend(interfaces.map(|(i, _)| (Tree::all(*group), i)));
+        }
+        for ((group, source), entry) in &self.sources {
+            let interfaces = entry.interfaces.iter().filter(|(_, state)| won(state.assert));
+            cancelled.extend(interfaces.map(|(i, _)| (Tree { group: *group, source: Some(*source) }, i)));
+        }
+        for (tree, i) in cancelled {
+            self.send_assert_cancel(tree, i);
+        }
+    }
+}
