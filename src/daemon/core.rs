@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use router_core::config::{Config, Igmp, Interface, Multicast, Pim, StaticRoute};
+use router_core::config::{CandidateBsr, CandidateRp, Config, Igmp, Interface, Multicast, Pim, StaticRoute};
 use router_core::time::Span;
 
 use super::find::{Kind, program_of};
@@ -14,6 +14,8 @@ const SOCKET: &str = "control.sock";
 
 /// What an IGMP message can say of a response time at the finest (RFC 9776 §4.1.1).
 const RESPONSE_UNIT: Duration = Duration::from_millis(100);
+/// What hold times are said in.
+const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError> {
     let path = program_of(&at.node.name, Kind::RouterCore, Kind::RouterCore.program(), paths)?;
@@ -54,7 +56,7 @@ pub(super) fn configuration(at: &At<'_>) -> Config {
         seed: at.plan.seed ^ (at.id.0 as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93),
         multicast: at.router.multicast,
         igmp: Igmp::default(),
-        pim: if at.router.multicast.is_pim() { scaled(at.plan, at.router.pim.clone()) } else { Pim::default() },
+        pim: if at.router.multicast.is_pim() { scaled(at.plan, at.router.multicast, at.router.pim.clone()) } else { Pim::default() },
         interfaces: (0..at.node.interfaces.len()).map(|index| interface(at, index)).collect(),
         routes: at
             .router
@@ -116,35 +118,85 @@ pub fn igmp_in_force(plan: &Plan, at: Attachment) -> Option<Igmp> {
 /// not run.
 pub fn pim_in_force(plan: &Plan, at: Attachment) -> Option<Pim> {
     plan.interface(at).ipv4()?;
-    Some(scaled(plan, plan.pim_at(at)?))
+    let multicast = plan.node(at.node).router()?.multicast;
+    Some(scaled(plan, multicast, plan.pim_at(at)?))
 }
 
-fn scaled(plan: &Plan, set: Pim) -> Pim {
+fn scaled(plan: &Plan, multicast: Multicast, set: Pim) -> Pim {
     if plan.timers == 1.0 {
         return set;
     }
-    const SECOND: Duration = Duration::from_secs(1);
-    const MILLISECOND: Duration = Duration::from_millis(1);
-    let span = |value: Option<Span>, default: Duration| plan.scaled(value.map_or(default, Span::get));
-    let secs = |value: Option<Span>, default: u64| span(value, Duration::from_secs(default));
+    let secs = |value: Option<Span>, default: u64| {
+        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
+    };
+    let millis = |value: Option<Span>, default: u64| {
+        up_to(plan.scaled(value.map_or(Duration::from_millis(default), Span::get)), Duration::from_millis(1))
+    };
     let hello = secs(set.hello_period, 30);
-    // Unset, the hold time follows the hello period (RFC 3973 §4.8: 3.5 of them), and the limit the refresh interval.
+    // Unset, the hold time follows the hello period (RFC 3973 §4.8: 3.5 of them).
     let hold = set.hello_hold_time.map_or(hello.mul_f64(3.5), |value| plan.scaled(value.get()));
-    let refresh = up_to(secs(set.state_refresh_interval, 60), SECOND);
-    let limit = set.refresh_limit_interval.map_or(refresh / 2, |value| plan.scaled(value.get()));
+    let is_sparse = multicast == Multicast::PimSm;
+    let has_dense = set.dense_groups.as_ref().is_some_and(|groups| !groups.is_empty());
+    let set = if is_sparse { scaled_sparse(plan, set) } else { set };
+    let set = if !is_sparse || has_dense { scaled_dense(plan, set) } else { set };
     Pim {
         hello_period: Some(Span(hello)),
         hello_hold_time: Some(Span(up_to(hold, SECOND))),
         triggered_hello_delay: Some(Span(secs(set.triggered_hello_delay, 5))),
-        propagation_delay: Some(Span(up_to(span(set.propagation_delay, Duration::from_millis(500)), MILLISECOND))),
-        override_interval: Some(Span(up_to(span(set.override_interval, Duration::from_millis(2500)), MILLISECOND))),
+        propagation_delay: Some(Span(millis(set.propagation_delay, 500))),
+        override_interval: Some(Span(millis(set.override_interval, 2500))),
         assert_time: Some(Span(secs(set.assert_time, 180))),
+        ..set
+    }
+}
+
+/// Dense mode's own (RFC 3973 §4.8).
+fn scaled_dense(plan: &Plan, set: Pim) -> Pim {
+    let secs = |value: Option<Span>, default: u64| {
+        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
+    };
+    let refresh = up_to(secs(set.state_refresh_interval, 60), SECOND);
+    // Unset, the limit follows the refresh interval.
+    let limit = set.refresh_limit_interval.map_or(refresh / 2, |value| plan.scaled(value.get()));
+    Pim {
         graft_retry_period: Some(Span(secs(set.graft_retry_period, 3))),
         prune_hold_time: Some(Span(up_to(secs(set.prune_hold_time, 210), SECOND))),
         prune_limit: Some(Span(secs(set.prune_limit, 210))),
         source_lifetime: Some(Span(secs(set.source_lifetime, 210))),
         state_refresh_interval: Some(Span(refresh)),
         refresh_limit_interval: Some(Span(limit)),
+        ..set
+    }
+}
+
+/// Sparse mode's own (RFC 7761 §4.11, RFC 5059 §5).
+fn scaled_sparse(plan: &Plan, set: Pim) -> Pim {
+    let secs = |value: Option<Span>, default: u64| {
+        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
+    };
+    let period = secs(set.join_prune_period, 60);
+    // Unset, the hold time follows the period, and a rendezvous point keeps its sources as long as their registers may pause.
+    let hold = set.join_prune_hold_time.map_or(period.mul_f64(3.5), |value| plan.scaled(value.get()));
+    let suppression = secs(set.register_suppression_time, 60);
+    let probe = secs(set.register_probe_time, 5);
+    let rp_keepalive = set.rp_keepalive_period.map_or(suppression * 3 + probe, |value| plan.scaled(value.get()));
+    let candidate_rp = set.candidate_rp.as_ref().map(|rp| CandidateRp {
+        interval: Some(Span(secs(rp.interval, 60))),
+        ..rp.clone()
+    });
+    let candidate_bsr = set.candidate_bsr.as_ref().map(|bsr| CandidateBsr {
+        interval: Some(Span(secs(bsr.interval, 60))),
+        ..bsr.clone()
+    });
+    Pim {
+        join_prune_period: Some(Span(period)),
+        join_prune_hold_time: Some(Span(up_to(hold, SECOND))),
+        keepalive_period: Some(Span(secs(set.keepalive_period, 210))),
+        rp_keepalive_period: Some(Span(rp_keepalive)),
+        register_suppression_time: Some(Span(suppression)),
+        register_probe_time: Some(Span(probe)),
+        candidate_rp,
+        candidate_bsr,
         ..set
     }
 }
@@ -160,6 +212,9 @@ fn interface_keys(set: Pim) -> Pim {
         override_interval: set.override_interval,
         lan_prune_delay: set.lan_prune_delay,
         assert_time: set.assert_time,
+        dr_priority: set.dr_priority,
+        bsr_border: set.bsr_border,
+        ssm_mapping: set.ssm_mapping,
         ..Pim::default()
     }
 }

@@ -7,7 +7,8 @@
 //! # Which prefixes are in use
 //! - the prefixes of every wire with a host on it: sources and members are hosts;
 //! - the loopbacks of routers with `unicast: static`, in labs of at most [`LOOPBACK_ROUTERS_MAX`] such routers. In greater
-//!   labs they would be nearly all of the routes (each of n routers to n − 1 others) and nothing needs them.
+//!   labs they would be nearly all of the routes (each of n routers to n − 1 others) and nothing needs them;
+//! - those of rendezvous points and bootstrap routers, and of candidates for either, in any lab: joins and registers go there.
 //!
 //! Prefixes of wires without hosts are not routed, as links between routers need no address that others know.
 //!
@@ -19,7 +20,7 @@
 //! Of next hops at equal cost, the router that comes first in the file wins, then the interface that comes first.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -339,15 +340,29 @@ fn destinations(plan: &Plan, takes_part: &[bool]) -> BTreeMap<(Place, Family), V
             }
         }
     }
-    if takes_part.iter().filter(|&&takes_part| takes_part).count() <= LOOPBACK_ROUTERS_MAX {
-        for node in plan.node_ids().filter(|node| takes_part[node.0]) {
-            for address in &plan.node(node).loopback {
-                let prefix = address.trunc();
+    let is_small = takes_part.iter().filter(|&&takes_part| takes_part).count() <= LOOPBACK_ROUTERS_MAX;
+    let needed = if is_small { BTreeSet::new() } else { rendezvous(plan) };
+    for node in plan.node_ids().filter(|node| takes_part[node.0]) {
+        for address in &plan.node(node).loopback {
+            let prefix = address.trunc();
+            if is_small || needed.contains(&address.addr()) {
                 found.entry((Place::Loopback(node), Family::of(prefix))).or_default().push(prefix);
             }
         }
     }
     found
+}
+
+/// Addresses of rendezvous points and bootstrap routers, configured or offered.
+fn rendezvous(plan: &Plan) -> BTreeSet<IpAddr> {
+    let pims = plan.nodes.iter().filter_map(|node| node.router()).map(|router| &router.pim);
+    pims.flat_map(|pim| {
+        let configured = pim.rp.iter().flatten().map(|rp| rp.address);
+        configured
+            .chain(pim.candidate_rp.iter().map(|rp| rp.address))
+            .chain(pim.candidate_bsr.iter().map(|bsr| bsr.address))
+    })
+    .collect()
 }
 
 /// A host's default routes: through the interface that its gateway is on.

@@ -364,8 +364,8 @@ pub(super) fn unknown_key(key: &Key, of: &'static str, known: &[String], cx: &mu
 /// Words of the language that later versions will know, and what is there instead.
 pub(super) fn later(word: &str) -> Option<&'static str> {
     Some(match word {
-        "pim-sm" | "pim-ssm" | "pim-bidir" | "bidir-pim" | "bidir" | "dvmrp" | "cbt" | "mospf" => {
-            "routers forward by PIM dense mode (`pim-dm`), by `static` routes and IGMP membership, as an IGMP `proxy`, or not at all (`none`)"
+        "pim-ssm" | "pim-bidir" | "bidir-pim" | "bidir" | "dvmrp" | "cbt" | "mospf" => {
+            "routers forward by PIM sparse mode (`pim-sm`, source-specific groups included), by PIM dense mode (`pim-dm`), by `static` routes and IGMP membership, as an IGMP `proxy`, or not at all (`none`)"
         }
         "mrouted" => "`router-core`, `frr`, `pimd`, `smcroute` and `exec` are supported",
         "ospf" | "ospfv2" | "rip" | "isis" | "bgp" => "unicast is `static` or `none`",

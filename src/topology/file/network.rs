@@ -1,7 +1,7 @@
 //! Nodes and wires as the file has them.
 
 use ipnet::IpNet;
-use router_core::config::PimSabotage;
+use router_core::config::{self, PimSabotage};
 use schemars::JsonSchema;
 
 use crate::topology::fault::FaultKind;
@@ -54,6 +54,7 @@ words!(Multicast as "a way to forward multicast" {
     "static" => Multicast::Static,
     "proxy" => Multicast::Proxy,
     "pim-dm" => Multicast::PimDm,
+    "pim-sm" => Multicast::PimSm,
 });
 
 words!(PimSabotage as "a way to break PIM" {
@@ -151,7 +152,7 @@ keys! {
         pub unicast: Option<At<Unicast>>,
         /// IGMP settings; of a host: `version` alone.
         pub igmp: Option<At<Igmp>>,
-        /// PIM settings (routers with `multicast: pim-dm`).
+        /// PIM settings (routers with `multicast: pim-dm` or `pim-sm`).
         pub pim: Option<At<Pim>>,
         /// Static multicast routes (routers with `multicast: static`).
         pub routes: Option<At<Vec<Route>>>,
@@ -373,6 +374,170 @@ keys! {
         pub state_refresh_ttl: Option<Int<1, 255>>,
         /// A router that breaks PIM in one way: for tests of the testbed itself (of the whole router).
         pub sabotage: Option<PimSabotage>,
+        /// DR Priority that hellos announce: the highest is the designated router (default 1; sparse mode).
+        pub dr_priority: Option<Int<0, { u32::MAX as i64 }>>,
+        /// Whether bootstrap messages neither enter nor leave here (default no; sparse mode).
+        pub bsr_border: Option<bool>,
+        /// Sources of source-specific groups for members that cannot name any (sparse mode).
+        pub ssm_mapping: Option<Vec<SsmMapping>>,
+        /// t_periodic: joins and prunes are sent anew after it (default 60s; of the whole router, sparse mode).
+        pub join_prune_period: Option<At<Time>>,
+        /// Hold time that joins and prunes announce, in whole seconds; others are rounded up (default 3.5 join/prune periods; of the whole
+        /// router, sparse mode).
+        pub join_prune_hold_time: Option<At<Time>>,
+        /// Keepalive_Period: how long after its last packet state of a source is kept (default 210s; of the whole router, sparse mode).
+        pub keepalive_period: Option<At<Time>>,
+        /// RP_Keepalive_Period: the same at a rendezvous point (default 3 register suppression times and a register probe time; of the
+        /// whole router, sparse mode).
+        pub rp_keepalive_period: Option<At<Time>>,
+        /// Register_Suppression_Time (default 60s; of the whole router, sparse mode).
+        pub register_suppression_time: Option<At<Time>>,
+        /// Register_Probe_Time (default 5s; of the whole router, sparse mode).
+        pub register_probe_time: Option<At<Time>>,
+        /// When a router with members leaves the rendezvous point's tree for a source's own: `immediate` (default), `never`, or a rate such
+        /// as `500kbit` (of the whole router, sparse mode).
+        pub spt_switchover: Option<At<SptSwitchover>>,
+        /// Groups that are source-specific (default 232.0.0.0/8; of the whole router, sparse mode).
+        pub ssm_range: Option<OneOrMany<At<Prefix>>>,
+        /// Groups that dense mode handles (default none; of the whole router, sparse mode).
+        pub dense_groups: Option<OneOrMany<At<Prefix>>>,
+        /// Rendezvous points by configuration (of the whole router, sparse mode).
+        pub rp: Option<Vec<StaticRp>>,
+        /// Offers this router as rendezvous point to the bootstrap router (of the whole router, sparse mode).
+        pub candidate_rp: Option<At<CandidateRp>>,
+        /// Offers this router as bootstrap router (of the whole router, sparse mode).
+        pub candidate_bsr: Option<At<CandidateBsr>>,
+    }
+}
+
+impl Pim {
+    /// The keys that are there and mean something in sparse mode alone.
+    pub fn sparse_keys(&self) -> Vec<&'static str> {
+        [
+            ("dr-priority", self.dr_priority.is_some()),
+            ("bsr-border", self.bsr_border.is_some()),
+            ("ssm-mapping", self.ssm_mapping.is_some()),
+            ("join-prune-period", self.join_prune_period.is_some()),
+            ("join-prune-hold-time", self.join_prune_hold_time.is_some()),
+            ("keepalive-period", self.keepalive_period.is_some()),
+            ("rp-keepalive-period", self.rp_keepalive_period.is_some()),
+            ("register-suppression-time", self.register_suppression_time.is_some()),
+            ("register-probe-time", self.register_probe_time.is_some()),
+            ("spt-switchover", self.spt_switchover.is_some()),
+            ("ssm-range", self.ssm_range.is_some()),
+            ("dense-groups", self.dense_groups.is_some()),
+            ("rp", self.rp.is_some()),
+            ("candidate-rp", self.candidate_rp.is_some()),
+            ("candidate-bsr", self.candidate_bsr.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_there)| is_there.then_some(key))
+        .collect()
+    }
+
+    /// The keys that are there and mean something in dense mode alone.
+    pub fn dense_keys(&self) -> Vec<&'static str> {
+        [
+            ("graft-retry-period", self.graft_retry_period.is_some()),
+            ("graft-retries", self.graft_retries.is_some()),
+            ("prune-hold-time", self.prune_hold_time.is_some()),
+            ("prune-limit", self.prune_limit.is_some()),
+            ("source-lifetime", self.source_lifetime.is_some()),
+            ("state-refresh", self.state_refresh.is_some()),
+            ("state-refresh-interval", self.state_refresh_interval.is_some()),
+            ("refresh-limit-interval", self.refresh_limit_interval.is_some()),
+            ("state-refresh-ttl", self.state_refresh_ttl.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_there)| is_there.then_some(key))
+        .collect()
+    }
+}
+
+keys! {
+    /// Sources that stand for 'any source' in a range of source-specific groups.
+    pub struct SsmMapping as "an SSM mapping" {
+        /// The groups: a prefix or one group.
+        pub groups: At<Prefix>,
+        /// The sources that members of them get: nodes or addresses.
+        pub sources: OneOrMany<At<String>>,
+    }
+}
+
+keys! {
+    /// A rendezvous point by configuration.
+    pub struct StaticRp as "a rendezvous point" {
+        /// Its address: a router, which means its loopback, or an address.
+        pub address: At<String>,
+        /// Its groups (default 224.0.0.0/4).
+        pub groups: Option<At<Prefix>>,
+        /// Whether it wins over what is learned from a bootstrap router (default no).
+        pub r#override: Option<bool>,
+    }
+}
+
+keys! {
+    /// A candidate rendezvous point.
+    pub struct CandidateRp as "`candidate-rp`" {
+        /// The address that it offers, one of the router's own (default its loopback).
+        pub address: Option<At<Address>>,
+        /// The groups that it offers to serve (default 224.0.0.0/4).
+        pub groups: Option<OneOrMany<At<Prefix>>>,
+        /// Lower is preferred (default 192).
+        pub priority: Option<Int<0, 255>>,
+        /// C_RP_Adv_Period (default 60s).
+        pub interval: Option<At<Time>>,
+    }
+}
+
+keys! {
+    /// A candidate bootstrap router.
+    pub struct CandidateBsr as "`candidate-bsr`" {
+        /// The address that it offers, one of the router's own (default its loopback).
+        pub address: Option<At<Address>>,
+        /// Higher is preferred (default 64).
+        pub priority: Option<Int<0, 255>>,
+        /// Length of the mask in the hash function (default 30).
+        pub hash_mask_length: Option<Int<0, 32>>,
+        /// Bootstrap_Period (default 60s).
+        pub interval: Option<At<Time>>,
+        /// Administrative scope zones that it is a candidate for, instead of the whole domain.
+        pub zones: Option<OneOrMany<At<Prefix>>>,
+    }
+}
+
+/// When a router with members leaves the rendezvous point's tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::topology) struct SptSwitchover(pub config::SptSwitchover);
+
+impl Read for SptSwitchover {
+    fn read(node: &tree::Node, cx: &mut Cx) -> Option<Self> {
+        let is_rate = match &node.value {
+            tree::Value::Scalar { text, .. } => text.trim().starts_with(|c: char| c.is_ascii_digit()),
+            _ => false,
+        };
+        if is_rate {
+            let bits = BitRate::read(node, cx)?.0;
+            // At most 10^9 kilobits: in range.
+            return Some(SptSwitchover(config::SptSwitchover::Kbit(u32::try_from(bits / 1000).unwrap_or(u32::MAX))));
+        }
+        let words =
+            [("immediate", config::SptSwitchover::Immediate), ("never", config::SptSwitchover::Never)];
+        crate::topology::read::word(node, "`immediate`, `never` or a rate such as `500kbit`", &words, cx)
+            .map(SptSwitchover)
+    }
+}
+
+impl JsonSchema for SptSwitchover {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SptSwitchover".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let rate = generator.subschema_for::<BitRate>();
+        schemars::json_schema!({
+            "description": "When a router with members leaves the rendezvous point's tree for a source's own: with the first packet, never, or above a rate.",
+            "anyOf": [{"type": "string", "enum": ["immediate", "never"]}, rate]
+        })
     }
 }
 
@@ -382,7 +547,7 @@ pub(in crate::topology) struct EndPim(pub Pim);
 
 impl EndPim {
     /// Keys of [`Pim`] that hold for the whole router.
-    const ROUTER_WIDE: [&'static str; 10] = [
+    const ROUTER_WIDE: [&'static str; 22] = [
         "graft-retry-period",
         "graft-retries",
         "prune-hold-time",
@@ -393,6 +558,18 @@ impl EndPim {
         "refresh-limit-interval",
         "state-refresh-ttl",
         "sabotage",
+        "join-prune-period",
+        "join-prune-hold-time",
+        "keepalive-period",
+        "rp-keepalive-period",
+        "register-suppression-time",
+        "register-probe-time",
+        "spt-switchover",
+        "ssm-range",
+        "dense-groups",
+        "rp",
+        "candidate-rp",
+        "candidate-bsr",
     ];
 }
 
@@ -489,7 +666,7 @@ keys! {
         pub boundary: Option<At<OneOrMany<At<Prefix>>>>,
         /// IGMP settings of this interface alone (routers).
         pub igmp: Option<At<Igmp>>,
-        /// PIM settings of this interface alone (routers with `multicast: pim-dm`).
+        /// PIM settings of this interface alone (routers with `multicast: pim-dm` or `pim-sm`).
         pub pim: Option<At<EndPim>>,
     }
 }

@@ -76,8 +76,10 @@ impl Resolver<'_> {
         let default_limits = defaults.filter(|_| is_limited).and_then(|d| d.limits.as_ref());
         let limits_at = node.limits.as_ref().map(|limits| &limits.value).or(default_limits);
         let interfaces = self.plan.node(id).interfaces.len();
-        if multicast != Multicast::None && interfaces > VIF_LIMIT {
-            let kind = FaultKind::TooManyInterfaces { node: name.value.clone(), count: interfaces, limit: VIF_LIMIT };
+        // Registers need an interface of their own (RFC 7761 §4.4).
+        let limit = if multicast == Multicast::PimSm { VIF_LIMIT - 1 } else { VIF_LIMIT };
+        if multicast != Multicast::None && interfaces > limit {
+            let kind = FaultKind::TooManyInterfaces { node: name.value.clone(), count: interfaces, limit };
             self.fault(&name.span, kind);
         }
         if daemon == Daemon::Smcroute {
