@@ -56,7 +56,11 @@ pub(super) fn configuration(at: &At<'_>) -> Config {
         seed: at.plan.seed ^ (at.id.0 as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93),
         multicast: at.router.multicast,
         igmp: Igmp::default(),
-        pim: if at.router.multicast.is_pim() { scaled(at.plan, at.router.multicast, at.router.pim.clone()) } else { Pim::default() },
+        pim: if at.router.multicast.is_pim() {
+            scaled(at.plan, at.router.multicast, at.router.pim.clone())
+        } else {
+            Pim::default()
+        },
         interfaces: (0..at.node.interfaces.len()).map(|index| interface(at, index)).collect(),
         routes: at
             .router
@@ -126,9 +130,7 @@ fn scaled(plan: &Plan, multicast: Multicast, set: Pim) -> Pim {
     if plan.timers == 1.0 {
         return set;
     }
-    let secs = |value: Option<Span>, default: u64| {
-        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
-    };
+    let secs = |value: Option<Span>, default: u64| plan.scaled(value.map_or(Duration::from_secs(default), Span::get));
     let millis = |value: Option<Span>, default: u64| {
         up_to(plan.scaled(value.map_or(Duration::from_millis(default), Span::get)), Duration::from_millis(1))
     };
@@ -152,9 +154,7 @@ fn scaled(plan: &Plan, multicast: Multicast, set: Pim) -> Pim {
 
 /// Dense mode's own (RFC 3973 §4.8).
 fn scaled_dense(plan: &Plan, set: Pim) -> Pim {
-    let secs = |value: Option<Span>, default: u64| {
-        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
-    };
+    let secs = |value: Option<Span>, default: u64| plan.scaled(value.map_or(Duration::from_secs(default), Span::get));
     let refresh = up_to(secs(set.state_refresh_interval, 60), SECOND);
     // Unset, the limit follows the refresh interval.
     let limit = set.refresh_limit_interval.map_or(refresh / 2, |value| plan.scaled(value.get()));
@@ -171,23 +171,19 @@ fn scaled_dense(plan: &Plan, set: Pim) -> Pim {
 
 /// Sparse mode's own (RFC 7761 §4.11, RFC 5059 §5).
 fn scaled_sparse(plan: &Plan, set: Pim) -> Pim {
-    let secs = |value: Option<Span>, default: u64| {
-        plan.scaled(value.map_or(Duration::from_secs(default), Span::get))
-    };
+    let secs = |value: Option<Span>, default: u64| plan.scaled(value.map_or(Duration::from_secs(default), Span::get));
     let period = secs(set.join_prune_period, 60);
     // Unset, the hold time follows the period, and a rendezvous point keeps its sources as long as their registers may pause.
     let hold = set.join_prune_hold_time.map_or(period.mul_f64(3.5), |value| plan.scaled(value.get()));
     let suppression = secs(set.register_suppression_time, 60);
     let probe = secs(set.register_probe_time, 5);
     let rp_keepalive = set.rp_keepalive_period.map_or(suppression * 3 + probe, |value| plan.scaled(value.get()));
-    let candidate_rp = set.candidate_rp.as_ref().map(|rp| CandidateRp {
-        interval: Some(Span(secs(rp.interval, 60))),
-        ..rp.clone()
-    });
-    let candidate_bsr = set.candidate_bsr.as_ref().map(|bsr| CandidateBsr {
-        interval: Some(Span(secs(bsr.interval, 60))),
-        ..bsr.clone()
-    });
+    let candidate_rp =
+        set.candidate_rp.as_ref().map(|rp| CandidateRp { interval: Some(Span(secs(rp.interval, 60))), ..rp.clone() });
+    let candidate_bsr = set
+        .candidate_bsr
+        .as_ref()
+        .map(|bsr| CandidateBsr { interval: Some(Span(secs(bsr.interval, 60))), ..bsr.clone() });
     Pim {
         join_prune_period: Some(Span(period)),
         join_prune_hold_time: Some(Span(up_to(hold, SECOND))),

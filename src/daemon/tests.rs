@@ -325,7 +325,9 @@ fn a_program_of_the_users_gets_its_places_filled_in() {
     assert_eq!(&launch.programs[0].argv[1..], ["-c", "/run/testbed/lab/nodes/r1/daemon.conf"]);
     assert_eq!(text(&launch, "daemon.conf"), "pid /run/testbed/lab/nodes/r1/run/pid\n");
     assert_eq!(launch.directories, [Path::new("/run/testbed/lab/nodes/r1/run")]);
-    let Readiness::Command { argv, every } = &launch.programs[0].ready else { panic!("{:?}", launch.programs[0].ready) };
+    let Readiness::Command { argv, every } = &launch.programs[0].ready else {
+        panic!("{:?}", launch.programs[0].ready)
+    };
     assert_eq!((&argv[1..], *every), (&["-e".into(), "/run/testbed/lab/nodes/r1/run/pid".into()][..], READY_EVERY));
 }
 

@@ -392,13 +392,7 @@ impl Daemon {
     }
 
     /// Starts one of its programs.
-    fn start(
-        &mut self,
-        ground: &mut Ground,
-        node: NodeId,
-        program: &Program,
-        files: &Inotify,
-    ) -> Result<Pid, Failure> {
+    fn start(&mut self, ground: &mut Ground, node: NodeId, program: &Program, files: &Inotify) -> Result<Pid, Failure> {
         if let Readiness::ControlEvent { socket } = &program.ready {
             // That of a daemon that was killed.
             match fs::remove_file(socket) {

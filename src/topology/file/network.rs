@@ -521,8 +521,7 @@ impl Read for SptSwitchover {
             // At most 10^9 kilobits: in range.
             return Some(SptSwitchover(config::SptSwitchover::Kbit(u32::try_from(bits / 1000).unwrap_or(u32::MAX))));
         }
-        let words =
-            [("immediate", config::SptSwitchover::Immediate), ("never", config::SptSwitchover::Never)];
+        let words = [("immediate", config::SptSwitchover::Immediate), ("never", config::SptSwitchover::Never)];
         crate::topology::read::word(node, "`immediate`, `never` or a rate such as `500kbit`", &words, cx)
             .map(SptSwitchover)
     }

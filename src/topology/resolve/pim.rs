@@ -42,7 +42,8 @@ impl Resolver<'_> {
         }
         let is_sparse = multicast == Multicast::PimSm;
         let mut pim = own.or(default);
-        let given = node.pim.iter().map(|pim| (&pim.span, &pim.value)).chain(ends.iter().map(|at| (&at.span, &at.value.0)));
+        let given =
+            node.pim.iter().map(|pim| (&pim.span, &pim.value)).chain(ends.iter().map(|at| (&at.span, &at.value.0)));
         for (span, pim) in given.filter(|_| !is_sparse) {
             for key in pim.sparse_keys() {
                 self.fault(span, FaultKind::KeyNotHere { key: key.into(), only: SPARSE_ONLY });
@@ -134,12 +135,7 @@ impl Resolver<'_> {
             join_prune_hold_time: span(&pim.join_prune_hold_time, "join-prune-hold-time", LEAST, HOLD),
             keepalive_period: span(&pim.keepalive_period, "keepalive-period", LEAST, HOLD),
             rp_keepalive_period: span(&pim.rp_keepalive_period, "rp-keepalive-period", LEAST, HOLD),
-            register_suppression_time: span(
-                &pim.register_suppression_time,
-                "register-suppression-time",
-                LEAST,
-                HOLD,
-            ),
+            register_suppression_time: span(&pim.register_suppression_time, "register-suppression-time", LEAST, HOLD),
             register_probe_time: span(&pim.register_probe_time, "register-probe-time", LEAST, HOLD),
             spt_switchover: pim.spt_switchover.as_ref().map(|at| at.value.0),
             ..Pim::default()
