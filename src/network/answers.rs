@@ -126,6 +126,9 @@ pub fn describe(event: &EventKind) -> String {
         EventKind::Downstream { source, group, interface, state } => {
             format!("has {interface} {state} for ({source}, {group})")
         }
+        EventKind::Register { source, group, state } => {
+            format!("has the register of ({source}, {group}) in state {state}")
+        }
         EventKind::Assert { source, group, interface, state, winner } => {
             let winner = winner.map(|winner| format!(" to {winner}")).filter(|_| state == "loser").unwrap_or_default();
             format!("is assert {state}{winner} on {interface} for ({source}, {group})")

@@ -95,21 +95,20 @@ impl ControlSighting {
         match kind {
             Message::IgmpQuery => self.message.is_igmp_query(),
             Message::PimJoinPrune => self.join_prune().is_some(),
-            Message::PimJoin => self.join_prune().is_some_and(|sets| sets.iter().any(|set| !set.joined.is_empty())),
-            Message::PimPrune => self.join_prune().is_some_and(|sets| sets.iter().any(|set| !set.pruned.is_empty())),
-            other => self.message == other,
+            _ => match Listed::of(kind) {
+                Some(listed) => self.join_prune().is_some_and(|sets| sets.iter().any(|set| listed.is_in(set))),
+                None => self.message == kind,
+            },
         }
     }
 
     /// Whether it is of a kind and, as such, about a group: a join/prune may prune one group and join another.
     pub fn is_about(&self, kind: Message, group: IpAddr) -> bool {
-        let any = |holds: &dyn Fn(&pim::GroupSet) -> bool| {
-            self.join_prune().is_some_and(|sets| sets.iter().any(|set| set.group == group && holds(set)))
-        };
-        match kind {
-            Message::PimJoin => any(&|set| !set.joined.is_empty()),
-            Message::PimPrune => any(&|set| !set.pruned.is_empty()),
-            other => self.is(other) && self.groups.contains(&group),
+        match Listed::of(kind) {
+            Some(listed) => self
+                .join_prune()
+                .is_some_and(|sets| sets.iter().any(|set| set.group == group && listed.is_in(set))),
+            None => self.is(kind) && self.groups.contains(&group),
         }
     }
 
@@ -118,6 +117,36 @@ impl ControlSighting {
             Some(pim::Message::JoinPrune(message)) => Some(&message.groups),
             _ => None,
         }
+    }
+}
+
+/// What a kind of join/prune has in one of its lists.
+#[derive(Clone, Copy)]
+struct Listed {
+    /// Whether among the joined sources; else among the pruned.
+    joined: bool,
+    /// The W and R bits (RFC 7761 §4.9.1); any if absent.
+    flags: Option<(bool, bool)>,
+}
+
+impl Listed {
+    fn of(kind: Message) -> Option<Listed> {
+        let listed = |joined, flags| Some(Listed { joined, flags });
+        match kind {
+            Message::PimJoin => listed(true, None),
+            Message::PimPrune => listed(false, None),
+            Message::PimJoinWc => listed(true, Some((true, true))),
+            Message::PimJoinSg => listed(true, Some((false, false))),
+            Message::PimPruneWc => listed(false, Some((true, true))),
+            Message::PimPruneSg => listed(false, Some((false, false))),
+            Message::PimPruneRpt => listed(false, Some((false, true))),
+            _ => None,
+        }
+    }
+
+    fn is_in(self, set: &pim::GroupSet) -> bool {
+        let sources = if self.joined { &set.joined } else { &set.pruned };
+        sources.iter().any(|source| self.flags.is_none_or(|flags| flags == (source.wildcard, source.rpt)))
     }
 }
 

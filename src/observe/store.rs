@@ -296,7 +296,18 @@ fn classify_pim(message: &pim::Message) -> (Message, Vec<IpAddr>) {
         pim::Message::GraftAck(list) => (Message::PimGraftAck, groups(list)),
         pim::Message::Assert(assert) => (Message::PimAssert, vec![assert.group]),
         pim::Message::StateRefresh(refresh) => (Message::PimStateRefresh, vec![refresh.group]),
+        pim::Message::Register(register) => {
+            let kind = if register.null { Message::PimNullRegister } else { Message::PimRegister };
+            (kind, registered_group(&register.packet).into_iter().collect())
+        }
+        pim::Message::RegisterStop(stop) => (Message::PimRegisterStop, vec![stop.group]),
     }
+}
+
+/// The destination of the IPv4 packet in a register.
+fn registered_group(packet: &[u8]) -> Option<IpAddr> {
+    let header = packet.first_chunk::<20>().filter(|header| header[0] >> 4 == 4)?;
+    Some(std::net::Ipv4Addr::new(header[16], header[17], header[18], header[19]).into())
 }
 
 /// The most specific kind of a message, and the groups that it is about.

@@ -287,6 +287,26 @@ pub enum Message {
     PimAssert,
     /// A PIM state refresh.
     PimStateRefresh,
+    /// A PIM join/prune that joins (*,G).
+    PimJoinWc,
+    /// A PIM join/prune that joins (S,G) on the source's own tree.
+    PimJoinSg,
+    /// A PIM join/prune that prunes (*,G).
+    PimPruneWc,
+    /// A PIM join/prune that prunes (S,G) on the source's own tree.
+    PimPruneSg,
+    /// A PIM join/prune that prunes (S,G,rpt): a source off the rendezvous point's tree.
+    PimPruneRpt,
+    /// A PIM register that carries a packet.
+    PimRegister,
+    /// A PIM null register: a probe without a packet.
+    PimNullRegister,
+    /// A PIM register-stop.
+    PimRegisterStop,
+    /// A PIM bootstrap message.
+    PimBootstrap,
+    /// A PIM candidate RP advertisement.
+    PimCandidateRpAdvertisement,
 }
 
 impl Message {
@@ -309,6 +329,16 @@ impl Message {
             Message::PimGraftAck => "pim-graft-ack",
             Message::PimAssert => "pim-assert",
             Message::PimStateRefresh => "pim-state-refresh",
+            Message::PimJoinWc => "pim-join-wc",
+            Message::PimJoinSg => "pim-join-sg",
+            Message::PimPruneWc => "pim-prune-wc",
+            Message::PimPruneSg => "pim-prune-sg",
+            Message::PimPruneRpt => "pim-prune-rpt",
+            Message::PimRegister => "pim-register",
+            Message::PimNullRegister => "pim-null-register",
+            Message::PimRegisterStop => "pim-register-stop",
+            Message::PimBootstrap => "pim-bootstrap",
+            Message::PimCandidateRpAdvertisement => "pim-candidate-rp-advertisement",
         }
     }
 

@@ -421,6 +421,16 @@ words!(Message as "a message" {
     "pim-graft-ack" => Message::PimGraftAck,
     "pim-assert" => Message::PimAssert,
     "pim-state-refresh" => Message::PimStateRefresh,
+    "pim-join-wc" => Message::PimJoinWc,
+    "pim-join-sg" => Message::PimJoinSg,
+    "pim-prune-wc" => Message::PimPruneWc,
+    "pim-prune-sg" => Message::PimPruneSg,
+    "pim-prune-rpt" => Message::PimPruneRpt,
+    "pim-register" => Message::PimRegister,
+    "pim-null-register" => Message::PimNullRegister,
+    "pim-register-stop" => Message::PimRegisterStop,
+    "pim-bootstrap" => Message::PimBootstrap,
+    "pim-candidate-rp-advertisement" => Message::PimCandidateRpAdvertisement,
 });
 
 /// Since when messages count.

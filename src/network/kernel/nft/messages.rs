@@ -40,6 +40,13 @@ struct Kind {
     but_not: Option<Message>,
 }
 
+/// Where the first group of a join/prune has its counts, and its first source its flags.
+const JOINED: u32 = 22;
+const PRUNED: u32 = 24;
+const FIRST_FLAGS: u32 = 28;
+/// The N bit of a register (RFC 7761 §4.9.3), without the B bit.
+const NULL_REGISTER: u8 = 0x40;
+
 /// IPv4's encodings: the counts of a join/prune are those of its first group (RFC 3973 §4.7.6, RFC 9776 §4.1).
 fn kind(message: Message) -> Kind {
     let equal = |offset: u32, value: &[u8]| Octets { offset, is: Is::Equal, value: value.to_vec() };
@@ -48,6 +55,14 @@ fn kind(message: Message) -> Kind {
     // Version 2, and the type.
     let pim = |kind: u8| Kind { protocol: PIM, octets: vec![equal(0, &[0x20 | kind])], but_not: None };
     let join_prune = |counts: u32| Kind { octets: vec![equal(0, &[0x23]), other(counts, &[0, 0])], ..pim(3) };
+    let join_as = |flags: u8| Kind {
+        octets: vec![equal(0, &[0x23]), other(JOINED, &[0, 0]), equal(FIRST_FLAGS, &[flags])],
+        ..pim(3)
+    };
+    let prune_as = |flags: u8| Kind {
+        octets: vec![equal(0, &[0x23]), equal(JOINED, &[0, 0]), other(PRUNED, &[0, 0]), equal(FIRST_FLAGS, &[flags])],
+        ..pim(3)
+    };
     match message {
         Message::IgmpQuery => igmp(vec![equal(0, &[0x11])]),
         Message::IgmpGeneralQuery => igmp(vec![equal(0, &[0x11]), equal(4, &[0; 4])]),
@@ -62,12 +77,23 @@ fn kind(message: Message) -> Kind {
         Message::IgmpLeave => igmp(vec![equal(0, &[0x17])]),
         Message::PimHello => pim(0),
         Message::PimJoinPrune => pim(3),
-        Message::PimJoin => join_prune(22),
-        Message::PimPrune => join_prune(24),
+        Message::PimJoin => join_prune(JOINED),
+        Message::PimPrune => join_prune(PRUNED),
         Message::PimAssert => pim(5),
         Message::PimGraft => pim(6),
         Message::PimGraftAck => pim(7),
         Message::PimStateRefresh => pim(9),
+        // By the S, W and R bits of the first source (RFC 7761 §4.9.1): of a prune only where nothing is joined before it.
+        Message::PimJoinWc => join_as(0b111),
+        Message::PimJoinSg => join_as(0b100),
+        Message::PimPruneWc => prune_as(0b111),
+        Message::PimPruneSg => prune_as(0b100),
+        Message::PimPruneRpt => prune_as(0b101),
+        Message::PimRegister => Kind { octets: vec![equal(0, &[0x21]), other(4, &[NULL_REGISTER])], ..pim(1) },
+        Message::PimNullRegister => Kind { octets: vec![equal(0, &[0x21]), equal(4, &[NULL_REGISTER])], ..pim(1) },
+        Message::PimRegisterStop => pim(2),
+        Message::PimBootstrap => pim(4),
+        Message::PimCandidateRpAdvertisement => pim(8),
     }
 }
 
@@ -192,7 +218,7 @@ mod tests {
         rule
     }
 
-    const ALL: [Message; 16] = [
+    const ALL: [Message; 24] = [
         Message::IgmpQuery,
         Message::IgmpGeneralQuery,
         Message::IgmpGroupQuery,
@@ -209,6 +235,14 @@ mod tests {
         Message::PimGraftAck,
         Message::PimAssert,
         Message::PimStateRefresh,
+        Message::PimJoinWc,
+        Message::PimJoinSg,
+        Message::PimPruneWc,
+        Message::PimPruneSg,
+        Message::PimPruneRpt,
+        Message::PimRegister,
+        Message::PimNullRegister,
+        Message::PimRegisterStop,
     ];
 
     fn kinds(protocol: u8, octets: &[u8]) -> Vec<Message> {
