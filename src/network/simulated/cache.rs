@@ -14,6 +14,8 @@ use crate::network::Time;
 
 /// Interfaces of a multicast routing table.
 pub const VIFS_MAX: usize = 32;
+/// The register interface's index, which is no interface of the node's list.
+pub const REGISTER: usize = usize::MAX;
 /// Packets that wait for an entry.
 const UNRESOLVED_PACKETS: usize = 4;
 /// How long they wait.

@@ -10,7 +10,7 @@ use router_core::random::Random;
 use router_core::router::Datagram;
 use router_core::wire::{igmp, pim};
 
-use super::cache::{Packet, Upcall};
+use super::cache::{Packet, REGISTER, Upcall};
 use super::host::{IgmpHost, Settings};
 use super::lan::{Snooping, Toward};
 use super::observe::{Control, Observed};
@@ -335,7 +335,10 @@ impl<'p> Engine<'p> {
                 let octet = (bit / 8) as usize % octets_of(&control.datagram);
                 let mut datagram = control.datagram.clone();
                 *datagram.payload.get_mut(octet.checked_sub(header)?)? ^= 1 << (bit % 8);
-                Some(Frame::Control(Arc::new(Control::new(datagram))))
+                Some(Frame::Control(Arc::new(match control.next_hop {
+                    Some(next_hop) => Control::routed(datagram, next_hop),
+                    None => Control::new(datagram),
+                })))
             }
         }
     }
@@ -403,7 +406,10 @@ impl<'p> Engine<'p> {
                     Role::Router(_) => self.forward(at, *data),
                 }
             }
-            Frame::Control(control) => self.hear(at, control),
+            Frame::Control(control) => match control.next_hop {
+                Some(next_hop) => self.arrive_routed(at, control, next_hop),
+                None => self.hear(at, control),
+            },
         }
     }
 
@@ -421,8 +427,13 @@ impl<'p> Engine<'p> {
         let Role::Router(shell) = &mut self.nodes[at.node.0].role else { return };
         let mut out = std::mem::take(&mut shell.outgoing);
         let upcall = shell.cache.take(now, at.interface, &packet, &mut out);
+        let arrived = data;
         let data = Data { ttl: data.ttl.saturating_sub(1), ..data };
         for interface in out.drain(..) {
+            if interface == REGISTER {
+                self.register(at.node, arrived);
+                continue;
+            }
             let to = Attachment { node: at.node, interface };
             let mtu = self.plan.wire(self.nodes[to.node.0].ports[interface].wire).mtu as usize;
             // What its sender did not fragment must not be (RFC 791 §2.3); nobody is told (RFC 1112 §7.2).
@@ -435,6 +446,9 @@ impl<'p> Engine<'p> {
         }
         if let Some(upcall) = upcall {
             let id = |interface: usize| {
+                if interface == REGISTER {
+                    return router_core::router::InterfaceId::REGISTER;
+                }
                 let at = Attachment { node: at.node, interface };
                 router_core::router::InterfaceId(self.plan.interface(at).index)
             };

@@ -11,6 +11,7 @@ pub mod host;
 pub mod lan;
 mod observe;
 pub mod queue;
+mod routed;
 mod router;
 mod streams;
 mod unicast;
@@ -91,6 +92,9 @@ impl<'p> SimulatedNetwork<'p> {
     /// The network of a plan, a moment after all of its routers have started. Every router runs router-core, whatever the plan names.
     pub fn new(plan: &'p Plan) -> SimulatedNetwork<'p> {
         let mut engine = Engine::new(plan);
+        for address in routed::rendezvous(plan) {
+            engine.ask_for_route(address);
+        }
         for id in plan.node_ids().filter(|id| plan.node(*id).is_router()) {
             engine.schedule_start(id);
         }
@@ -262,9 +266,7 @@ impl Network for SimulatedNetwork<'_> {
         let source = source.ok_or_else(|| failed(what(), format!("{} has no address of its family", node.name)))?;
         let now = self.now();
         // Routers will look for the way to it.
-        for (node, route) in self.engine.unicast.ask(self.engine.plan, source) {
-            self.engine.tell(node, router_core::router::Input::RouteAdded(route));
-        }
+        self.engine.ask_for_route(source);
         let number = self.engine.streams.len();
         let first = match self.started {
             Some((called, first)) if called == now => first,

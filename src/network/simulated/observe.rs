@@ -1,6 +1,7 @@
 //! What taps see of control messages, and what happened beside packets: kept as it was, read when somebody asks.
 
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use router_core::router::{Datagram, EventKind};
@@ -21,13 +22,20 @@ const EVENTS_MAX: usize = 500_000;
 pub struct Control {
     /// The packet.
     pub datagram: Datagram,
+    /// The neighbour that it is sent to on the link, if it goes by the unicast routes.
+    pub next_hop: Option<Ipv4Addr>,
     igmp: OnceLock<Option<igmp::Message>>,
 }
 
 impl Control {
     /// A message on its way.
     pub fn new(datagram: Datagram) -> Control {
-        Control { datagram, igmp: OnceLock::new() }
+        Control { datagram, next_hop: None, igmp: OnceLock::new() }
+    }
+
+    /// One that goes by the unicast routes, to a neighbour.
+    pub fn routed(datagram: Datagram, next_hop: Ipv4Addr) -> Control {
+        Control { datagram, next_hop: Some(next_hop), igmp: OnceLock::new() }
     }
 
     /// The IGMP message that it is, if it can be read as one.

@@ -12,7 +12,7 @@ use router_core::router::{
 };
 use router_core::wire::{igmp, pim};
 
-use super::cache::Cache;
+use super::cache::{Cache, REGISTER};
 use super::engine::{Engine, Event, Frame, Role, between, octets_of};
 use super::observe::Control;
 use super::streams::Data;
@@ -24,6 +24,8 @@ use crate::topology::plan::{Attachment, NodeId};
 const WAKE: (Duration, Duration) = (Duration::from_micros(30), Duration::from_micros(130));
 /// From the start of a process to its first step.
 const START: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(12));
+/// The index of every namespace's loopback interface.
+const LOOPBACK: InterfaceId = InterfaceId(1);
 /// Messages that wait for a daemon that does not read: a receive buffer of the usual size holds about as many.
 const INBOX_MAX: usize = 256;
 /// The groups that router-core joins on each multicast interface (`router-core/src/linux/mod.rs`).
@@ -115,6 +117,13 @@ impl Engine<'_> {
         shell.cache.open(is_pim);
         shell.machine = Some(Router::new(config));
         // The first reading of netlink gives all interfaces and routes.
+        let loopback = InterfaceState {
+            name: "lo".to_owned(),
+            up: true,
+            mtu: 65536,
+            addresses: self.plan.node(id).loopback.clone(),
+        };
+        self.handle(id, Input::Interface { interface: LOOPBACK, state: loopback });
         for interface in 0..self.plan.node(id).interfaces.len() {
             let at = Attachment { node: id, interface };
             let (up, carrier) = self.port(at).known;
@@ -177,16 +186,14 @@ impl Engine<'_> {
     /// A control message reaches a router; `is_local`: its kernel takes it in.
     pub(super) fn daemon_hears(&mut self, at: Attachment, control: &Arc<Control>, is_local: bool) {
         let source = control.datagram.source;
-        let node = &self.nodes[at.node.0];
-        let Role::Router(shell) = &node.role else { return };
+        let Role::Router(shell) = &self.nodes[at.node.0].role else { return };
         let hears = match control.datagram.protocol {
             // The routing socket gets what has Router Alert, member or not.
             igmp::PROTOCOL => is_local || shell.cache.is_vif(at.interface),
             pim::PROTOCOL => is_local && shell.hears_pim(),
             _ => false,
         };
-        let is_own = node.ports.iter().any(|port| port.address.is_some_and(|own| IpAddr::V4(own) == source));
-        if hears && !is_own {
+        if hears && !self.is_own(at.node, source) {
             let interface = InterfaceId(self.plan.interface(at).index);
             self.tell(at.node, Input::Packet { interface, datagram: control.datagram.clone() });
         }
@@ -269,7 +276,11 @@ impl Engine<'_> {
     fn act(&mut self, id: NodeId, output: Output) -> Option<Input> {
         match output {
             Output::Send { interface, datagram } => self.send(self.attachment(id, interface)?, datagram),
-            Output::SendRouted { .. } => {}
+            Output::SendRouted { datagram } => self.send_routed(id, datagram),
+            Output::AddVif { interface: InterfaceId::REGISTER } => {
+                self.shell(id)?.cache.add_vif(REGISTER);
+            }
+            Output::RemoveVif { interface: InterfaceId::REGISTER } => self.shell(id)?.cache.remove_vif(REGISTER),
             Output::AddVif { interface } => {
                 let at = self.attachment(id, interface)?;
                 if self.shell(id)?.cache.add_vif(at.interface) {
@@ -343,15 +354,17 @@ impl Engine<'_> {
     }
 
     fn set_entry(&mut self, id: NodeId, entry: &ForwardingEntry) {
-        let Some(incoming) = self.attachment(id, entry.incoming) else { return };
-        let place = |(interface, ttl): (&InterfaceId, &u8)| {
-            // The kernel takes 0 and 255 for 'never'; the daemon's shell keeps clear of them.
-            Some((self.attachment(id, *interface)?.interface, (*ttl).clamp(1, 254)))
+        let vif = |interface: InterfaceId| match interface {
+            InterfaceId::REGISTER => Some(REGISTER),
+            interface => Some(self.attachment(id, interface)?.interface),
         };
+        let Some(incoming) = vif(entry.incoming) else { return };
+        // The kernel takes 0 and 255 for 'never'; the daemon's shell keeps clear of them.
+        let place = |(interface, ttl): (&InterfaceId, &u8)| Some((vif(*interface)?, (*ttl).clamp(1, 254)));
         let outgoing: BTreeMap<usize, u8> = entry.outgoing.iter().filter_map(place).collect();
         let now = self.now;
         let Some(shell) = self.shell(id) else { return };
-        let waiting = shell.cache.set(now, entry.key, incoming.interface, &outgoing);
+        let waiting = shell.cache.set(now, entry.key, incoming, &outgoing);
         self.has_changed = true;
         for (interface, packet) in waiting {
             self.forward(Attachment { node: id, interface }, packet.content);
@@ -364,8 +377,9 @@ impl Engine<'_> {
         let entry = |(key, entry): (EntryKey, &super::cache::Entry)| crate::network::Entry {
             source: key.source,
             group: key.group,
-            incoming: entry.incoming,
-            outgoing: entry.outgoing.iter().map(|(interface, ttl)| (*interface, *ttl)).collect(),
+            // As the kernel's are read: the register interface is none of the plan's.
+            incoming: entry.incoming.filter(|interface| *interface != REGISTER),
+            outgoing: entry.outgoing.iter().filter(|(to, _)| **to != REGISTER).map(|(to, ttl)| (*to, *ttl)).collect(),
             packets: entry.packets,
             wrong_interface: entry.wrong_interface,
         };

@@ -65,6 +65,12 @@ impl Unicast {
         hops.flat_map(|(destination, hop)| self.routes(plan, node, destination, hop)).collect()
     }
 
+    /// Where a node's kernel sends packets for an address that somebody has asked for.
+    pub fn hop(&self, node: NodeId, address: std::net::IpAddr) -> Option<Hop> {
+        let destination = self.paths.destination_of(address)?;
+        self.asked.iter().find(|asked| asked.destination == destination)?.installed[node.0]
+    }
+
     /// A node's kernel drops the routes through an interface that is lost. Gives them.
     pub fn drop_through(&mut self, plan: &Plan, at: Attachment) -> Vec<UnicastRoute> {
         let mut gone = Vec::new();

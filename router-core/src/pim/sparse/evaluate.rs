@@ -129,7 +129,7 @@ impl Sparse {
             let before = known.router();
             *known = Upstream { interface, by_route, neighbour, ..*known };
             let after = known.router();
-            self.index.change_upstream(tree, before, after);
+            self.index.change_upstream(tree, before, after, Self::hop(rpf));
         }
         if joined && desired && (known.interface, known.neighbour) != (interface, neighbour) {
             let by_assert = (known.interface, known.by_route) == (interface, by_route);

@@ -84,14 +84,18 @@ impl Sparse {
         if by_rpf && spt_bit {
             return;
         }
-        if v.star.rpf_interface() == Some(iif) && !spt_bit {
+        let by_shared_tree = v.star.rpf_interface() == Some(iif);
+        let reason = if v.entry.rpf.is_some() { DropReason::WrongInterface } else { DropReason::NoRoute };
+        if !spt_bit {
+            // Whichever interface the packet came by: of those on the shared tree the kernel would not tell, once it has the entry.
             self.check_switch_to_spt(context, key, rate);
-            return;
+            if by_shared_tree {
+                return;
+            }
         }
         if by_rpf || !context.ports.contains_key(&iif) {
             return;
         }
-        let reason = if v.entry.rpf.is_some() { DropReason::WrongInterface } else { DropReason::NoRoute };
         self.actions.push(Action::Drop(Some(iif), reason));
         self.assert_data(context, iif, key);
     }

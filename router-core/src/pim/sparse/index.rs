@@ -21,17 +21,14 @@ pub struct Index {
     roots: BTreeSet<(IpAddr, Tree)>,
     /// By the next hop toward it.
     hops: BTreeSet<(Router, Tree)>,
-    /// By RPF', where there is one.
+    /// By RPF', where it is not the next hop itself.
     upstreams: BTreeSet<(Router, Tree)>,
     /// By who won an assert there that this router has lost.
     winners: BTreeSet<(Router, Tree)>,
 }
 
 fn change<K: Ord + Copy>(set: &mut BTreeSet<(K, Tree)>, tree: Tree, before: Option<K>, after: Option<K>) {
-    if before == after {
-        return;
-    }
-    if let Some(before) = before {
+    if let Some(before) = before.filter(|_| before != after) {
         set.remove(&(before, tree));
     }
     if let Some(after) = after {
@@ -55,9 +52,12 @@ impl Index {
         change(&mut self.hops, tree, before, after);
     }
 
-    /// RPF' of a tree is another.
-    pub fn change_upstream(&mut self, tree: Tree, before: Option<Router>, after: Option<Router>) {
-        change(&mut self.upstreams, tree, before, after);
+    /// RPF' of a tree is another, or its next hop is.
+    pub fn change_upstream(&mut self, tree: Tree, before: Option<Router>, after: Option<Router>, hop: Option<Router>) {
+        change(&mut self.upstreams, tree, before, after.filter(|after| Some(*after) != hop));
+        if let Some(after) = after.filter(|after| Some(*after) == hop) {
+            self.upstreams.remove(&(after, tree));
+        }
     }
 
     /// The winner of an assert of a tree on an interface is another.
@@ -78,7 +78,7 @@ impl Index {
         of(&self.hops, (i, address)).collect()
     }
 
-    /// Trees whose RPF' is a router.
+    /// Trees whose RPF' is a router that is not their next hop by its address.
     pub fn by_upstream(&self, i: InterfaceId, neighbour: IpAddr) -> Vec<Tree> {
         of(&self.upstreams, (i, neighbour)).collect()
     }

@@ -88,10 +88,12 @@ impl Sparse {
             trees.extend(self.index.by_hop(i, *address));
         }
         let won = self.index.by_winner(i, neighbour);
-        let upstream = self.index.by_upstream(i, neighbour);
+        trees.extend(self.index.by_upstream(i, neighbour));
         if matches!(change, Change::Restarted(_)) {
-            for tree in &upstream {
-                self.upstream(context, *tree, upstream::Event::GenIdChanges, None);
+            for tree in trees.clone() {
+                if self.known_upstream(tree).and_then(|known| known.router()) == Some((i, neighbour)) {
+                    self.upstream(context, tree, upstream::Event::GenIdChanges, None);
+                }
             }
         }
         if !matches!(change, Change::Up(_)) {
@@ -100,7 +102,6 @@ impl Sparse {
             }
         }
         trees.extend(won);
-        trees.extend(upstream);
         trees.sort_unstable();
         trees.dedup();
         for tree in trees {

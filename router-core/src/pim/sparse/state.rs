@@ -90,7 +90,7 @@ impl Sparse {
             return;
         }
         let (rp, rpf, router) = (star.rp, star.rpf, star.upstream.router());
-        self.index.change_upstream(Tree::all(group), router, None);
+        self.index.change_upstream(Tree::all(group), router, None, None);
         self.index.change_root(Tree::all(group), rp, None);
         self.index.change_hop(Tree::all(group), Self::hop(rpf), None);
         self.timers.cancel(Timer::Join(Tree::all(group)));
@@ -118,7 +118,7 @@ impl Sparse {
             return;
         }
         let (rpf, router) = (entry.rpf, entry.upstream.router());
-        self.index.change_upstream(key.into(), router, None);
+        self.index.change_upstream(key.into(), router, None, None);
         self.index.change_root(key.into(), Some(key.source), None);
         self.index.change_hop(key.into(), Self::hop(rpf), None);
         for (_, timer) in Timer::of_tree(key.into()) {
