@@ -227,6 +227,24 @@ pub struct Pim {
     pub candidate_rp: Option<CandidateRp>,
     /// Offers this router as bootstrap router (RFC 5059 §3.1).
     pub candidate_bsr: Option<CandidateBsr>,
+    /// BS_Period (RFC 5059 §5): that of the domain's bootstrap routers. A router that has just started takes no-forward bootstrap messages
+    /// so long (default the candidate BSR's interval, else 60s).
+    pub bs_period: Option<Span>,
+    /// BS_Timeout (RFC 5059 §5): without a bootstrap message for so long, the bootstrap router is gone (default 2 BS_Periods and 10s).
+    pub bs_timeout: Option<Span>,
+    /// BS_Min_Interval (RFC 5059 §5): an elected bootstrap router sends no two messages within it (default 10s).
+    pub bs_min_interval: Option<Span>,
+    /// The unit of BS_Rand_Override, which is 5 to 23 of them (RFC 5059 §5, default 1s).
+    pub bs_rand_override_unit: Option<Span>,
+    /// SZ_Timeout (RFC 5059 §5): without a bootstrap message for so long, a scope zone that was learned is forgotten (default 10
+    /// BS_Timeouts).
+    pub sz_timeout: Option<Span>,
+    /// C_RP_Adv_Backoff (RFC 5059 §5): a candidate RP advertises itself to a new bootstrap router three times, each after a random part of
+    /// it (default 3s).
+    pub c_rp_adv_backoff: Option<Span>,
+    /// Whether bootstrap messages are unicast to new neighbours beside the no-forward ones, and taken from others (RFC 5059 §3.5.2, default
+    /// no).
+    pub unicast_bootstrap: Option<bool>,
     /// A router that breaks the protocol in one way: for sabotage tests of the testbed, refused unless the daemon is built with its
     /// `sabotage` feature.
     pub sabotage: Option<PimSabotage>,
@@ -292,6 +310,13 @@ impl Pim {
             rp,
             candidate_rp,
             candidate_bsr,
+            bs_period,
+            bs_timeout,
+            bs_min_interval,
+            bs_rand_override_unit,
+            sz_timeout,
+            c_rp_adv_backoff,
+            unicast_bootstrap,
             sabotage
         )
     }
@@ -376,12 +401,15 @@ pub struct CandidateBsr {
     /// Length of the mask in the hash function (§4.7.2 of RFC 7761; default 30).
     #[serde(default = "hash_mask_length")]
     pub hash_mask_length: u8,
-    /// Bootstrap_Period (default 60s; BS_Timeout is 2 periods and 10s).
+    /// BS_Period (RFC 5059 §5, default [`Pim::bs_period`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Span>,
     /// Administrative scope zones that it is a candidate for, instead of the whole domain.
     #[serde(default)]
     pub zones: Vec<IpNet>,
+    /// Candidate RPs whose addresses are in these prefixes are accepted (RFC 5059 §3.3, default all).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_rps: Option<Vec<IpNet>>,
 }
 
 fn bsr_priority() -> u8 {
@@ -433,6 +461,10 @@ pub struct Limits {
     pub neighbours_per_interface: usize,
     /// Forwarding entries (default 65536).
     pub forwarding_entries: usize,
+    /// Group-to-RP mappings that bootstrap messages bring, and as many that candidate RPs advertise (default 4096).
+    pub rp_mappings: usize,
+    /// Scope zones that bootstrap messages bring (default 64).
+    pub scope_zones: usize,
 }
 
 impl Default for Limits {
@@ -442,6 +474,8 @@ impl Default for Limits {
             sources_per_group: 256,
             neighbours_per_interface: 256,
             forwarding_entries: 65536,
+            rp_mappings: 4096,
+            scope_zones: 64,
         }
     }
 }

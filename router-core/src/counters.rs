@@ -32,12 +32,16 @@ pub enum MessageKind {
     PimRegisterStop,
     /// A PIM join/prune.
     PimJoinPrune,
+    /// A PIM bootstrap message.
+    PimBootstrap,
     /// A PIM assert.
     PimAssert,
     /// A PIM graft.
     PimGraft,
     /// A PIM graft-ack.
     PimGraftAck,
+    /// A candidate RP's advertisement.
+    PimCandidateRpAdvertisement,
     /// A PIM state refresh.
     PimStateRefresh,
 }
@@ -50,6 +54,8 @@ impl pim::Message {
             pim::Message::Register(_) => MessageKind::PimRegister,
             pim::Message::RegisterStop(_) => MessageKind::PimRegisterStop,
             pim::Message::JoinPrune(_) => MessageKind::PimJoinPrune,
+            pim::Message::Bootstrap(_) => MessageKind::PimBootstrap,
+            pim::Message::CandidateRpAdvertisement(_) => MessageKind::PimCandidateRpAdvertisement,
             pim::Message::Assert(_) => MessageKind::PimAssert,
             pim::Message::Graft(_) => MessageKind::PimGraft,
             pim::Message::GraftAck(_) => MessageKind::PimGraftAck,
@@ -122,6 +128,22 @@ pub enum DropReason {
     SsmSharedTree,
     /// Members that name no source of a source-specific group, and for which there is no mapping (RFC 4604 §2.2).
     SsmAnySource,
+    /// A bootstrap message of this router's own address as BSR.
+    OwnBootstrap,
+    /// A bootstrap message that did not come from the RPF neighbour toward the BSR (RFC 5059 §3.1.3).
+    NotFromRpfNeighbour,
+    /// A no-forward or unicast bootstrap message to a router that has not just started (RFC 5059 §3.1.3).
+    NotAtStartup,
+    /// A bootstrap message or an advertisement at the edge of the bootstrap domain (`bsr-border`), or a scoped one at the scope's border.
+    BsrBorder,
+    /// A bootstrap message of a lighter BSR than the one that there is.
+    NotPreferred,
+    /// A group range of a candidate RP for which this router is not the elected BSR (RFC 5059 §3.3).
+    NotElected,
+    /// A candidate RP that the configuration does not allow.
+    RpNotAllowed,
+    /// Over the limit of group-to-RP mappings or of scope zones.
+    MappingLimit,
     /// Over the limit of forwarding entries.
     EntryLimit,
     /// Over the limit of unicast routes.

@@ -4,7 +4,7 @@
 //! table depends on inputs alone, as everything in a router does. [`Router::coverage`](crate::router::Router::coverage) gives that of all
 //! machines of a router; a search merges those of many ([`Coverage::merge`]).
 //!
-//! To add a machine: give its states and events names ([`named!`]), add it to [`Machine`] and its [`Table`], and note pairs.
+//! To add a machine: give its states and events names ([`named!`](crate::named)), add it to [`Machine`] and its [`Table`], and note pairs.
 
 /// States or events, each with a name and a place in a fixed list.
 pub trait Named {
@@ -90,6 +90,12 @@ pub enum Machine {
     SparseAssert,
     /// Assert (*,G) of sparse mode on an interface (RFC 7761 §4.6.2).
     SparseAssertAll,
+    /// A candidate BSR in a scope zone (RFC 5059 §3.1.1).
+    BsrCandidate,
+    /// A router that is no candidate BSR in a scope zone (RFC 5059 §3.1.2).
+    BsrNonCandidate,
+    /// A candidate RP toward the BSR of a scope zone (RFC 5059 §3.2).
+    CandidateRp,
 }
 
 /// What a machine is called, and the names of its states and events.
@@ -110,7 +116,7 @@ const fn table<S: Named, E: Named>(name: &'static str) -> Table {
 
 impl Machine {
     /// All machines, in the order of tables.
-    pub const ALL: [Machine; 18] = [
+    pub const ALL: [Machine; 21] = [
         Machine::IgmpQuerier,
         Machine::IgmpGroup,
         Machine::IgmpSource,
@@ -129,13 +135,16 @@ impl Machine {
         Machine::SparseRegister,
         Machine::SparseAssert,
         Machine::SparseAssertAll,
+        Machine::BsrCandidate,
+        Machine::BsrNonCandidate,
+        Machine::CandidateRp,
     ];
 
     /// Its names.
     pub const fn table(self) -> Table {
         use crate::membership::{cover, message};
         use crate::pim::dense::{assert, downstream, origination, upstream};
-        use crate::pim::{link, sparse};
+        use crate::pim::{bsr, link, sparse};
         match self {
             Machine::IgmpQuerier => table::<cover::Role, cover::QuerierEvent>("igmp-querier"),
             Machine::IgmpGroup => table::<cover::Group, cover::GroupEvent>("igmp-group"),
@@ -165,6 +174,11 @@ impl Machine {
             Machine::SparseRegister => table::<sparse::register::State, sparse::register::Event>("sparse-register"),
             Machine::SparseAssert => table::<sparse::assert::State, sparse::assert::EventKind>("sparse-assert"),
             Machine::SparseAssertAll => table::<sparse::assert::State, sparse::assert::EventKind>("sparse-assert-all"),
+            Machine::BsrCandidate => table::<bsr::candidate::State, bsr::candidate::Event>("bsr-candidate"),
+            Machine::BsrNonCandidate => {
+                table::<bsr::non_candidate::State, bsr::non_candidate::Event>("bsr-non-candidate")
+            }
+            Machine::CandidateRp => table::<bsr::candidate_rp::State, bsr::candidate_rp::Event>("candidate-rp"),
         }
     }
 

@@ -4,6 +4,7 @@
 //! drains [`Router::poll_output`], then sleeps until [`Router::poll_timeout`] or the next input.
 
 mod answers;
+mod bsr;
 mod forward;
 mod machine;
 mod pim;
@@ -184,6 +185,11 @@ pub enum EventKind {
     /// An Assert(S,G,I) machine changed its state (RFC 3973 §4.6.4, RFC 7761 §4.6): `no-info`, `winner` or `loser`. A source of all zeros
     /// stands for (*,G).
     Assert { source: IpAddr, group: IpAddr, interface: String, state: String, winner: Option<IpAddr> },
+    /// The bootstrap router of a scope zone (of the whole domain, if that is absent) is another one or unknown, or this router's machine
+    /// changed its state (RFC 5059 §3.1): `candidate`, `pending` or `elected`, or else `no-info`, `accept-any` or `accept-preferred`.
+    Bsr { zone: Option<IpNet>, state: String, bsr: Option<IpAddr> },
+    /// The rendezvous points of a group range, as learned from bootstrap routers, are others.
+    RpSet { range: IpNet, rps: Vec<IpAddr> },
     /// A forwarding entry was installed or changed.
     EntryInstalled { source: IpAddr, group: IpAddr, incoming: String, outgoing: Vec<String> },
     /// A forwarding entry was removed.
@@ -211,6 +217,8 @@ impl EventKind {
             | EventKind::NeighbourUp { .. }
             | EventKind::NeighbourRestarted { .. }
             | EventKind::NeighbourDown { .. }
+            | EventKind::Bsr { .. }
+            | EventKind::RpSet { .. }
             | EventKind::LimitReached { .. } => None,
         }
     }

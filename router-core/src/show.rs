@@ -26,12 +26,25 @@ pub enum Show {
     Neighbours,
     /// PIM's state of each source and group.
     Trees,
+    /// The bootstrap mechanism, a scope zone each.
+    Bsr,
+    /// Group-to-RP mappings.
+    Rp,
 }
 
 impl Show {
     /// All of them.
-    pub const ALL: [Show; 7] =
-        [Show::Interfaces, Show::Groups, Show::Entries, Show::Counters, Show::Routes, Show::Neighbours, Show::Trees];
+    pub const ALL: [Show; 9] = [
+        Show::Interfaces,
+        Show::Groups,
+        Show::Entries,
+        Show::Counters,
+        Show::Routes,
+        Show::Neighbours,
+        Show::Trees,
+        Show::Bsr,
+        Show::Rp,
+    ];
 
     /// The word that asks for it.
     pub fn word(self) -> &'static str {
@@ -43,6 +56,8 @@ impl Show {
             Show::Routes => "routes",
             Show::Neighbours => "neighbours",
             Show::Trees => "trees",
+            Show::Bsr => "bsr",
+            Show::Rp => "rp",
         }
     }
 }
@@ -65,6 +80,10 @@ pub enum Shown {
     Neighbours(Vec<Neighbour>),
     /// By group, then source.
     Trees(Vec<Tree>),
+    /// The whole domain, then scope zones by their groups.
+    Bsr(Vec<BsrZone>),
+    /// By group range, then zone, then rendezvous point.
+    Rp(Vec<RpMapping>),
 }
 
 /// A configured interface.
@@ -242,6 +261,70 @@ pub struct TreeInterface {
     pub assert_winner: Option<IpAddr>,
     /// Running timers by their RFC names (`PPT`, `PT`, `AT`; `ET`, and those of (S,G,rpt) as `rpt-ET`, `rpt-PPT`), in milliseconds left.
     pub timers: BTreeMap<String, u64>,
+}
+
+/// A scope zone of the bootstrap mechanism (RFC 5059 §2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BsrZone {
+    /// Its groups; none of the whole domain.
+    pub zone: Option<IpNet>,
+    /// The state of its machine: `candidate`, `pending` or `elected` of a candidate BSR, else `accept-any` or `accept-preferred`.
+    pub state: String,
+    /// The bootstrap router, if there is one.
+    pub bsr: Option<IpAddr>,
+    /// Its priority.
+    pub priority: Option<u8>,
+    /// The hash mask length that it announces.
+    pub hash_mask_length: Option<u8>,
+    /// Milliseconds since it became the bootstrap router.
+    pub up_ms: Option<u64>,
+    /// Milliseconds until BST runs out.
+    pub bootstrap_ms: Option<u64>,
+    /// Milliseconds until the zone is forgotten (SZT).
+    pub scope_zone_ms: Option<u64>,
+    /// Milliseconds until this router, a candidate RP, advertises itself again (CRPT).
+    pub advertisement_ms: Option<u64>,
+    /// At the elected bootstrap router: who offers to serve which groups.
+    pub candidate_rps: Vec<CandidateMapping>,
+}
+
+/// A group-to-C-RP mapping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CandidateMapping {
+    /// The groups.
+    pub range: IpNet,
+    /// The candidate's address.
+    pub rp: IpAddr,
+    /// Lower is preferred.
+    pub priority: u8,
+    /// Whether it is for BIDIR-PIM.
+    pub bidir: bool,
+    /// Milliseconds that are left.
+    pub expires_ms: Option<u64>,
+}
+
+/// A group-to-RP mapping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RpMapping {
+    /// The groups.
+    pub range: IpNet,
+    /// The rendezvous point.
+    pub rp: IpAddr,
+    /// `configured` or `bsr`.
+    pub origin: String,
+    /// The scope zone that it was learned in; none of the whole domain.
+    pub zone: Option<IpNet>,
+    /// Whether it is configured to win over what is learned.
+    pub overrides: bool,
+    /// Lower is preferred; none of a configured one.
+    pub priority: Option<u8>,
+    /// Whether it is for BIDIR-PIM.
+    pub bidir: bool,
+    /// Milliseconds that are left; none of a configured one.
+    pub expires_ms: Option<u64>,
 }
 
 #[cfg(test)]

@@ -59,7 +59,12 @@ impl<M: Machine> Shell<M> {
                     }
                 }
             }
-            Shown::Interfaces(_) | Shown::Groups(_) | Shown::Neighbours(_) | Shown::Trees(_) => {}
+            Shown::Interfaces(_)
+            | Shown::Groups(_)
+            | Shown::Neighbours(_)
+            | Shown::Trees(_)
+            | Shown::Bsr(_)
+            | Shown::Rp(_) => {}
         }
         let mut line = serde_json::to_vec(&shown).unwrap_or_else(|error| {
             let text = error.to_string();

@@ -279,13 +279,24 @@ impl Link {
 
     /// `DR(I)`: the designated router of the link (RFC 7761 §4.3.2); none while this router has no address there.
     pub fn dr(&self) -> Option<IpAddr> {
-        let own = (self.settings.dr_priority.unwrap_or(0), self.address?);
+        self.elect(|_| true)
+    }
+
+    /// Who would be the designated router without a neighbour (RFC 5059 §3.5).
+    pub fn dr_without(&self, neighbour: IpAddr) -> Option<IpAddr> {
+        self.elect(|address| address != neighbour)
+    }
+
+    /// The designated router among this one and those neighbours that count.
+    fn elect(&self, counts: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+        let own = (self.settings.dr_priority, self.address?);
+        let others = self.neighbours.iter().filter(|(address, _)| counts(**address));
+        let others = others.map(|(address, neighbour)| (neighbour.hello.dr_priority, *address));
+        let all: Vec<(Option<u32>, IpAddr)> = others.chain([own]).collect();
         // Priorities count only where all announce one.
-        let others = self.neighbours.values().map(|neighbour| neighbour.hello.dr_priority);
-        let all = others.chain([self.settings.dr_priority]).all(|priority| priority.is_some());
-        let rank = |(priority, address)| (if all { priority } else { 0 }, address);
-        let others = self.neighbours.iter().map(|(address, n)| (n.hello.dr_priority.unwrap_or(0), *address));
-        others.chain([own]).map(rank).max().map(|(_, address)| address)
+        let by_priority = all.iter().all(|(priority, _)| priority.is_some());
+        let rank = |(priority, address)| (if by_priority { priority } else { None }, address);
+        all.into_iter().map(rank).max().map(|(_, address)| address)
     }
 
     /// `I_am_DR(I)` (RFC 7761 §4.3.2).

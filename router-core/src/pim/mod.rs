@@ -3,6 +3,7 @@
 //! [`link`] is PIM on one interface: its hellos and its neighbours. [`dense`] is dense mode (RFC 3973), [`sparse`] sparse mode (RFC 7761). [`mrib`] looks up where a source
 //! lies. None of them knows a socket or a clock: they take events and hand out what is to be sent and what has changed.
 
+pub mod bsr;
 pub mod bundle;
 pub mod dense;
 pub mod link;

@@ -26,6 +26,8 @@ impl Router {
             Show::Routes => Shown::Routes(self.show_routes()),
             Show::Neighbours => Shown::Neighbours(self.show_neighbours(now)),
             Show::Trees => Shown::Trees(self.show_trees(now)),
+            Show::Bsr => Shown::Bsr(self.show_bsr(now)),
+            Show::Rp => Shown::Rp(self.show_rps(now)),
         }
     }
 
@@ -271,7 +273,7 @@ fn querier(now: Time, port: &Port) -> Option<Querier> {
     })
 }
 
-fn millis_left(now: Time, deadline: Time) -> u64 {
+pub(super) fn millis_left(now: Time, deadline: Time) -> u64 {
     u64::try_from(deadline.since(now).as_millis()).unwrap_or(u64::MAX)
 }
 

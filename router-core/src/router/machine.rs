@@ -13,6 +13,8 @@ use crate::coverage::Coverage;
 use crate::forwarding::table::{COUNTER_INTERVAL, IDLE, Table};
 use crate::membership::querier::{Action, Header};
 use crate::membership::{Family, Querier, Settings, igmp};
+use crate::pim::bsr::Bsr;
+use crate::pim::bsr::settings::Settings as BsrSettings;
 use crate::pim::dense::Dense;
 use crate::pim::link::Link;
 use crate::pim::mode::Modes;
@@ -40,6 +42,8 @@ pub struct Router {
     pub(super) dense: Option<Dense>,
     /// Sparse mode, where it is configured.
     pub(super) sparse: Option<Sparse>,
+    /// The bootstrap mechanism, which sparse mode has.
+    pub(super) bsr: Option<Bsr>,
     /// Which mode a group is handled in.
     pub(super) modes: Modes,
     /// Rendezvous points.
@@ -71,6 +75,7 @@ impl Router {
             Multicast::None | Multicast::Static | Multicast::Proxy | Multicast::PimSm => None,
         };
         let sparse_settings = SparseSettings::new(&config.pim);
+        let bsr = (config.multicast == Multicast::PimSm).then(|| Bsr::new(BsrSettings::new(&config)));
         let sparse = (config.multicast == Multicast::PimSm).then(|| Sparse::new(sparse_settings, limit));
         // Often enough to know a source's end within a third of its lifetime; PIM says itself when an entry goes.
         let dense_interval = dense.is_some().then_some(pim.source_lifetime / 3);
@@ -96,6 +101,7 @@ impl Router {
             upstream: Upstream::default(),
             dense,
             sparse,
+            bsr,
             counters: Counters::default(),
             ready: false,
             limits_said: BTreeSet::new(),
@@ -167,6 +173,9 @@ impl Router {
         }
         if let Some(sparse) = &self.sparse {
             coverage.merge(sparse.coverage());
+        }
+        if let Some(bsr) = &self.bsr {
+            coverage.merge(bsr.coverage());
         }
         coverage
     }
@@ -260,6 +269,7 @@ impl Router {
     fn interface_changed(&mut self, now: Time, id: InterfaceId, state: InterfaceState) {
         let Some(config) = self.config.interfaces.iter().find(|interface| interface.name == state.name).cloned() else {
             self.others.insert(id, state.addresses);
+            self.with_bsr(now, Bsr::addresses_changed);
             // Not of this router, or renamed away from a name that was.
             if self.ports.contains_key(&id) {
                 self.interface_gone(now, id);
@@ -309,6 +319,7 @@ impl Router {
             |sparse, context| if up { sparse.evaluate_all(context) } else { sparse.interface_lost(context, id) },
         );
         self.with_sparse(now, Sparse::check_drs);
+        self.with_bsr(now, Bsr::addresses_changed);
         self.refresh_all(now);
     }
 
@@ -334,7 +345,10 @@ impl Router {
 
     fn interface_gone(&mut self, now: Time, id: InterfaceId) {
         self.others.remove(&id);
-        let Some(port) = self.ports.get_mut(&id) else { return };
+        let Some(port) = self.ports.get_mut(&id) else {
+            self.with_bsr(now, Bsr::addresses_changed);
+            return;
+        };
         if let Some(igmp) = &mut port.igmp {
             igmp.set_interface(now, false, &[], 0);
         }
@@ -351,6 +365,7 @@ impl Router {
         self.rib.remove_interface(id);
         self.with_dense(now, |dense, context| dense.interface_lost(context, id));
         self.with_sparse(now, |sparse, context| sparse.interface_lost(context, id));
+        self.with_bsr(now, Bsr::addresses_changed);
         self.event(now, EventKind::Interface { interface: name, up: false });
         self.upstream_changed();
         self.refresh_all(now);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::{Datagram, EventKind, InterfaceId, Output, Router};
 use crate::counters::DropReason;
+use crate::pim::bsr::Bsr;
 use crate::pim::dense::{self, Context, Dense};
 use crate::pim::link::{self, Change};
 use crate::pim::mode::Mode;
@@ -23,7 +24,13 @@ impl Router {
     /// A PIM packet was heard.
     pub(super) fn receive_pim(&mut self, now: Time, interface: InterfaceId, datagram: &Datagram) {
         let (source, destination) = (datagram.source, datagram.destination);
-        let parsed = wire::parse(source, destination, &datagram.payload);
+        let parsed = match wire::parse(source, destination, &datagram.payload) {
+            // Dense mode does not know it.
+            Ok(message) if is_bootstrap(&message) && self.bsr.is_none() => {
+                Err(wire::Error::Type(datagram.payload.first().map_or(0, |first| first & 0x0f)))
+            }
+            parsed => parsed,
+        };
         if let Ok(message) = &parsed
             && is_routed(message)
         {
@@ -60,6 +67,7 @@ impl Router {
             }
             Ok(message) => {
                 link.counters_mut().receive(message.kind());
+                self.hear_bsr(now, interface, source, destination, &message);
                 let (for_dense, for_sparse) = self.by_mode(message);
                 if let Some(message) = for_dense {
                     self.with_dense(now, |dense, context| {
@@ -99,7 +107,7 @@ impl Router {
             Message::RegisterStop(stop) => {
                 self.with_sparse(now, |sparse, context| sparse.hear_register_stop(context, interface, from, stop));
             }
-            _ => {}
+            message => self.hear_bsr(now, interface, from, to, message),
         }
     }
 
@@ -130,7 +138,11 @@ impl Router {
             }
             Message::GraftAck(_) | Message::StateRefresh(_) => (Some(message), None),
             Message::Assert(_) => (None, Some(message)),
-            Message::Hello(_) | Message::Register(_) | Message::RegisterStop(_) => (None, None),
+            Message::Hello(_)
+            | Message::Register(_)
+            | Message::RegisterStop(_)
+            | Message::Bootstrap(_)
+            | Message::CandidateRpAdvertisement(_) => (None, None),
         }
     }
 
@@ -143,6 +155,7 @@ impl Router {
         }
         self.settle_links(now);
         self.with_dense(now, |dense, context| dense.timeout(context));
+        self.with_bsr(now, Bsr::timeout);
         self.with_sparse(now, |sparse, context| sparse.timeout(context));
     }
 
@@ -155,6 +168,7 @@ impl Router {
 
     /// Takes leave of all neighbours.
     pub(super) fn shut_pim_down(&mut self, now: Time) {
+        self.with_bsr(now, Bsr::shutdown);
         self.with_dense(now, |dense, _| dense.shutdown());
         self.with_sparse(now, |sparse, _| sparse.shutdown());
         for port in self.ports.values_mut() {
@@ -184,6 +198,7 @@ impl Router {
             );
             self.with_dense(now, |dense, context| dense.neighbour_changed(context, id, change));
             self.with_sparse(now, |sparse, context| sparse.neighbour_changed(context, id, change));
+            self.with_bsr(now, |bsr, context| bsr.neighbour_changed(context, id, change));
         }
         self.with_sparse(now, Sparse::check_drs);
     }
@@ -330,7 +345,7 @@ impl Router {
         }
     }
 
-    fn send_pim(&mut self, now: Time, sent: &Sent) {
+    pub(super) fn send_pim(&mut self, now: Time, sent: &Sent) {
         let Some(link) = self.ports.get_mut(&sent.interface).and_then(|port| port.pim.as_mut()) else { return };
         let Some(source) = link.address() else { return };
         link.introduce();
@@ -373,7 +388,12 @@ impl Router {
 
 /// Whether a message comes by the unicast routes, from wherever (RFC 7761 §4.9).
 fn is_routed(message: &Message) -> bool {
-    matches!(message, Message::Register(_) | Message::RegisterStop(_))
+    matches!(message, Message::Register(_) | Message::RegisterStop(_) | Message::CandidateRpAdvertisement(_))
+}
+
+/// Whether a message is one of the bootstrap mechanism.
+fn is_bootstrap(message: &Message) -> bool {
+    matches!(message, Message::Bootstrap(_) | Message::CandidateRpAdvertisement(_))
 }
 
 /// Whether a message may come to this destination (RFC 3973 §4.7): grafts may also be multicast.
@@ -381,8 +401,10 @@ fn is_destination(message: &Message, destination: IpAddr, own: IpAddr) -> bool {
     let all = destination == IpAddr::from(ALL_PIM_ROUTERS);
     match message {
         Message::Graft(_) => all || destination == own,
+        // To a neighbour that is new, where that is configured (RFC 5059 §3.5.2).
+        Message::Bootstrap(_) => all || destination == own,
         Message::GraftAck(_) => destination == own,
         Message::Hello(_) | Message::JoinPrune(_) | Message::Assert(_) | Message::StateRefresh(_) => all,
-        Message::Register(_) | Message::RegisterStop(_) => false,
+        Message::Register(_) | Message::RegisterStop(_) | Message::CandidateRpAdvertisement(_) => false,
     }
 }

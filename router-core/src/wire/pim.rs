@@ -1,8 +1,12 @@
 //! PIM version 2 messages that dense mode uses (RFC 3973 §4.7; where they differ, RFC 7761 §4.9 counts).
 
+mod bootstrap;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::checksum;
+pub use bootstrap::{Bootstrap, BootstrapRange, BootstrapRp, CandidateRange, CandidateRpAdvertisement};
+use bootstrap::{emit_bootstrap, emit_candidate_rp_advertisement};
 
 /// The IP protocol number.
 pub const PROTOCOL: u8 = 103;
@@ -26,12 +30,16 @@ pub enum Message {
     RegisterStop(RegisterStop),
     /// Type 3 (RFC 3973 §4.7.6).
     JoinPrune(JoinPrune),
+    /// Type 4 (RFC 5059 §4.1).
+    Bootstrap(Bootstrap),
     /// Type 5 (RFC 3973 §4.7.7).
     Assert(Assert),
     /// Type 6: a join/prune by another name (RFC 3973 §4.7.8).
     Graft(JoinPrune),
     /// Type 7: the graft, sent back (RFC 3973 §4.7.9).
     GraftAck(JoinPrune),
+    /// Type 8 (RFC 5059 §4.2).
+    CandidateRpAdvertisement(CandidateRpAdvertisement),
     /// Type 9 (RFC 3973 §4.7.10).
     StateRefresh(StateRefresh),
 }
@@ -173,9 +181,11 @@ const TYPE_HELLO: u8 = 0;
 const TYPE_REGISTER: u8 = 1;
 const TYPE_REGISTER_STOP: u8 = 2;
 const TYPE_JOIN_PRUNE: u8 = 3;
+const TYPE_BOOTSTRAP: u8 = 4;
 const TYPE_ASSERT: u8 = 5;
 const TYPE_GRAFT: u8 = 6;
 const TYPE_GRAFT_ACK: u8 = 7;
+const TYPE_CANDIDATE_RP_ADVERTISEMENT: u8 = 8;
 const TYPE_STATE_REFRESH: u8 = 9;
 
 const OPTION_HOLD_TIME: u16 = 1;
@@ -197,6 +207,8 @@ const OPTION_HEADER: usize = 4;
 const PROPAGATION_DELAY_MAX: u16 = 0x7fff;
 /// The bit before a metric preference, and the T bit of a LAN Prune Delay.
 const TOP_BIT: u8 = 0x80;
+/// The N bit of a bootstrap message, in the second octet of the header (RFC 5059 §4.1).
+const NO_FORWARD: u8 = 0x80;
 /// The family of encoded addresses: IANA's numbers for address families (RFC 3973 §4.7.2).
 const FAMILY_IPV4: u8 = 1;
 const FAMILY_IPV6: u8 = 2;
@@ -484,7 +496,7 @@ fn sum(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> u16 {
 /// [`Error`] says what is wrong.
 pub fn parse(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> Result<Message, Error> {
     let mut reader = Reader { rest: bytes, is_ipv6: source.is_ipv6() };
-    let &[first, ..] = reader.array::<HEADER>("a message")?;
+    let &[first, second, ..] = reader.array::<HEADER>("a message")?;
     let (version, kind) = (first >> 4, first & 0x0f);
     if version != VERSION {
         return Err(Error::Version(version));
@@ -502,6 +514,13 @@ pub fn parse(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> Result<Messag
             Ok(Message::RegisterStop(RegisterStop { group, mask_length, source: reader.unicast("a source")? }))
         },
         TYPE_JOIN_PRUNE => |reader| reader.join_prune().map(Message::JoinPrune),
+        TYPE_BOOTSTRAP if second & NO_FORWARD != 0 => {
+            |reader| reader.bootstrap().map(|message| Message::Bootstrap(Bootstrap { no_forward: true, ..message }))
+        }
+        TYPE_BOOTSTRAP => |reader| reader.bootstrap().map(Message::Bootstrap),
+        TYPE_CANDIDATE_RP_ADVERTISEMENT => {
+            |reader| reader.candidate_rp_advertisement().map(Message::CandidateRpAdvertisement)
+        }
         TYPE_ASSERT => |reader| reader.assert().map(Message::Assert),
         TYPE_GRAFT => |reader| reader.join_prune().map(Message::Graft),
         TYPE_GRAFT_ACK => |reader| reader.join_prune().map(Message::GraftAck),
@@ -537,13 +556,20 @@ impl Message {
                 body
             }),
             Message::JoinPrune(message) => (TYPE_JOIN_PRUNE, emit_join_prune(message)),
+            Message::Bootstrap(message) => (TYPE_BOOTSTRAP, emit_bootstrap(message)),
             Message::Assert(assert) => (TYPE_ASSERT, emit_assert(assert)),
             Message::Graft(message) => (TYPE_GRAFT, emit_join_prune(message)),
             Message::GraftAck(message) => (TYPE_GRAFT_ACK, emit_join_prune(message)),
+            Message::CandidateRpAdvertisement(message) => {
+                (TYPE_CANDIDATE_RP_ADVERTISEMENT, emit_candidate_rp_advertisement(message))
+            }
             Message::StateRefresh(refresh) => (TYPE_STATE_REFRESH, emit_state_refresh(refresh)),
         };
         let mut bytes = vec![VERSION << 4 | kind, 0, 0, 0];
         bytes.extend(body);
+        if matches!(self, Message::Bootstrap(message) if message.no_forward) {
+            bytes[1] |= NO_FORWARD;
+        }
         let whole = if kind == TYPE_REGISTER { 8 } else { bytes.len() };
         let sum = sum(source, destination, &bytes[..whole]);
         bytes[2..4].copy_from_slice(&sum.to_be_bytes());

@@ -79,9 +79,10 @@ impl Engine<'_> {
         let IpAddr::V4(address) = destination else { return None };
         let node = self.plan.node(id);
         let is_on_link = |net: &IpNet| net.contains(&destination);
-        let connected = node.interfaces.iter().enumerate().find(|(interface, of)| {
-            self.nodes[id.0].ports[*interface].is_up && of.addresses.iter().any(is_on_link)
-        });
+        let connected =
+            node.interfaces.iter().enumerate().find(|(interface, of)| {
+                self.nodes[id.0].ports[*interface].is_up && of.addresses.iter().any(is_on_link)
+            });
         if let Some((interface, _)) = connected {
             return Some((Attachment { node: id, interface }, address));
         }
@@ -158,3 +159,7 @@ impl Engine<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "routed_tests.rs"]
+mod tests;

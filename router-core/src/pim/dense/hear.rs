@@ -28,7 +28,11 @@ impl Dense {
     ) {
         let Some(own) = macros::my_addr(context.ports, interface) else { return };
         match message {
-            Message::Hello(_) | Message::Register(_) | Message::RegisterStop(_) => {}
+            Message::Hello(_)
+            | Message::Register(_)
+            | Message::RegisterStop(_)
+            | Message::Bootstrap(_)
+            | Message::CandidateRpAdvertisement(_) => {}
             Message::JoinPrune(message) => self.hear_join_prune(context, interface, from, own, message),
             // §5.4: a group whose scope ends here is none of the neighbour's business.
             Message::Graft(message)
