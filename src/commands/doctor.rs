@@ -314,11 +314,13 @@ fn programs(plans: &[Plan]) -> Vec<Check> {
                 ("no router forwards multicast, unless its file says another daemon", Daemon::RouterCore)
             }
             daemon::Kind::Smcroute => ("routers with `daemon: smcroute` cannot start", Daemon::Smcroute),
+            daemon::Kind::Frr => ("routers with `daemon: frr` cannot start", Daemon::Frr),
+            daemon::Kind::Pimd => ("routers with `daemon: pimd` cannot start", Daemon::Pimd),
         };
         let mut check = match daemon::find(kind) {
-            Some(found) if found.version.is_empty() => Check::good(kind.program(), found.path.display().to_string()),
-            Some(found) => Check::good(kind.program(), format!("{} ({})", found.path.display(), found.version)),
-            None => Check::bad(kind.program(), State::Missing, "not found", costs, kind.remedy()),
+            Some(found) if found.version.is_empty() => Check::good(kind.name(), found.path.display().to_string()),
+            Some(found) => Check::good(kind.name(), format!("{} ({})", found.path.display(), found.version)),
+            None => Check::bad(kind.name(), State::Missing, "not found", costs, kind.remedy()),
         };
         if check.state == State::Missing {
             for plan in plans {
@@ -328,19 +330,16 @@ fn programs(plans: &[Plan]) -> Vec<Check> {
         }
         check
     });
-    let others = [("pimd", "pimd"), ("zebra", "FRR"), ("mrouted", "mrouted")].map(|(program, name)| {
-        let places = daemon::search_path();
-        let frr = [PathBuf::from("/usr/lib/frr"), PathBuf::from("/usr/libexec/frr")];
-        match places.iter().chain(&frr).map(|place| place.join(program)).find(|path| path.is_file()) {
-            Some(path) => Check::good(name, format!("{} (usable with `daemon: {{exec: ...}}`)", path.display())),
-            None => Check::bad(
-                name,
-                State::Limited,
-                "not found",
-                "nothing, unless a file runs it with `daemon: {exec: ...}`",
-                "install its package, if it is wanted",
-            ),
-        }
-    });
-    known.into_iter().chain(others).collect()
+    let mrouted = daemon::search_path().into_iter().map(|place| place.join("mrouted")).find(|path| path.is_file());
+    let other = match mrouted {
+        Some(path) => Check::good("mrouted", format!("{} (usable with `daemon: {{exec: ...}}`)", path.display())),
+        None => Check::bad(
+            "mrouted",
+            State::Limited,
+            "not found",
+            "nothing, unless a file runs it with `daemon: {exec: ...}`",
+            "install its package, if it is wanted",
+        ),
+    };
+    known.into_iter().chain([other]).collect()
 }

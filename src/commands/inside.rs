@@ -4,6 +4,7 @@ mod bulk;
 mod capture;
 mod ends;
 mod interface;
+mod ready;
 mod receive;
 pub mod run;
 mod send;
@@ -39,6 +40,8 @@ enum Role {
     Send(send::Args),
     /// Receive a group in this node.
     Receive(receive::Args),
+    /// Waits until a foreign daemon is at work.
+    Ready(ready::Args),
     /// Send as fast as the kernel takes it.
     BulkSend(bulk::SendArgs),
     /// Receive what a bulk sender sends.
@@ -61,6 +64,7 @@ pub fn run(args: Args) -> Result {
         },
         Role::Send(args) => send::run(&args),
         Role::Receive(args) => receive::run(&args),
+        Role::Ready(args) => ready::run(args),
         Role::BulkSend(args) => bulk::send(&args),
         Role::BulkReceive(args) => bulk::receive(&args),
     }

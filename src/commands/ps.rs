@@ -115,8 +115,10 @@ fn show(node: &Node, status: Option<&NodeStatus>, seen: &BTreeMap<i32, i32>) -> 
         Some(DaemonStatus::Killed) => "killed".into(),
         Some(DaemonStatus::Ended(exit)) => format!("ended: {exit}"),
     };
-    let inside =
-        status.iter().flat_map(|status| status.daemon.pid().into_iter().chain(status.programs.iter().copied()));
+    let inside = status.iter().flat_map(|status| {
+        let others = status.further.iter().chain(&status.programs);
+        status.daemon.pid().into_iter().chain(others.copied())
+    });
     let addresses = node.loopback.iter().chain(node.interfaces.iter().flat_map(|interface| &interface.addresses));
     NodeShown {
         name: node.name.clone(),
@@ -130,9 +132,8 @@ fn show(node: &Node, status: Option<&NodeStatus>, seen: &BTreeMap<i32, i32>) -> 
 
 fn daemon_name(daemon: &Daemon) -> String {
     match daemon {
-        Daemon::RouterCore => "router-core".into(),
-        Daemon::Smcroute => "smcroute".into(),
         Daemon::Exec(program) => program.command.first().cloned().unwrap_or_default(),
+        known => known.name().into(),
     }
 }
 

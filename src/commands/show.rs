@@ -101,6 +101,13 @@ fn router_core_node<'a>(plan: &'a Plan, name: &str) -> std::result::Result<&'a N
             "{name} runs smcroute, which answers to its own tool: \
              testbed exec {name} -- smcroutectl -u /run/testbed/lab/nodes/{name}/smcroute.sock show"
         ))),
+        Some(Daemon::Frr) => Err(Failure::bad_input(format!(
+            "{name} runs FRR, which answers to its own tool: \
+             testbed exec {name} -- vtysh --vty_socket /run/testbed/lab/nodes/{name}/frr -c 'show ip mroute'"
+        ))),
+        Some(Daemon::Pimd) => Err(Failure::bad_input(format!(
+            "{name} runs pimd, which answers to its own tool: testbed exec {name} -- pimd -r (its path: testbed doctor)"
+        ))),
         Some(Daemon::Exec(_)) => Err(Failure::bad_input(format!(
             "{name} runs a program of the file's, which only its own tools can ask: testbed exec {name} -- COMMAND"
         ))),

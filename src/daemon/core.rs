@@ -5,8 +5,8 @@ use std::time::Duration;
 use router_core::config::{CandidateBsr, CandidateRp, Config, Igmp, Interface, Multicast, Pim, StaticRoute};
 use router_core::time::Span;
 
-use super::find::{Kind, program};
-use super::{At, DaemonError, Launch, Paths, Readiness};
+use super::find::{Kind, program_of};
+use super::{At, DaemonError, Launch, Paths, Program, Readiness};
 use crate::topology::plan::{Attachment, Plan};
 
 const CONFIG: &str = "router-core.json";
@@ -18,23 +18,26 @@ const RESPONSE_UNIT: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError> {
-    let path = program(&at.node.name, Kind::RouterCore.program(), Kind::RouterCore.remedy(), paths)?;
+    let path = program_of(&at.node.name, Kind::RouterCore, Kind::RouterCore.program(), paths)?;
     let config = paths.node.join(CONFIG);
     let socket = paths.node.join(SOCKET);
     let text = serde_json::to_string_pretty(&configuration(at))
         .map_err(|error| DaemonError::Configuration { node: at.node.name.clone(), why: error.to_string() })?;
     Ok(Launch {
         directories: Vec::new(),
-        argv: vec![
-            path,
-            "--config".to_owned(),
-            config.to_string_lossy().into_owned(),
-            "--control".to_owned(),
-            socket.to_string_lossy().into_owned(),
-        ],
+        programs: vec![Program {
+            name: Kind::RouterCore.program().to_owned(),
+            argv: vec![
+                path,
+                "--config".to_owned(),
+                config.to_string_lossy().into_owned(),
+                "--control".to_owned(),
+                socket.to_string_lossy().into_owned(),
+            ],
+            ready: Readiness::ControlEvent { socket },
+        }],
         files: vec![(config, text + "\n")],
         env: Vec::new(),
-        ready: Readiness::ControlEvent { socket },
     })
 }
 

@@ -1,7 +1,7 @@
 //! `daemon: exec`: any program of the user's.
 
 use super::find::program;
-use super::{At, DaemonError, Launch, Paths, READY_EVERY, Readiness};
+use super::{At, DaemonError, Launch, Paths, Program, READY_EVERY, Readiness};
 use crate::topology::plan::ExecDaemon;
 
 const CONFIG: &str = "daemon.conf";
@@ -37,13 +37,16 @@ pub(super) fn prepare(at: &At<'_>, exec: &ExecDaemon, paths: &Paths) -> Result<L
         Ok(words)
     };
     Ok(Launch {
-        argv: command(&exec.command)?,
+        programs: vec![Program {
+            name: exec.command[0].clone(),
+            argv: command(&exec.command)?,
+            ready: match &exec.ready {
+                Some(words) => Readiness::Command { argv: command(words)?, every: READY_EVERY },
+                None => Readiness::Started,
+            },
+        }],
         files: exec.config.iter().map(|text| (config.clone(), fill(text))).collect(),
         directories: vec![run.clone()],
         env: Vec::new(),
-        ready: match &exec.ready {
-            Some(words) => Readiness::Command { argv: command(words)?, every: READY_EVERY },
-            None => Readiness::Started,
-        },
     })
 }

@@ -13,17 +13,33 @@ pub enum Kind {
     RouterCore,
     /// Debian's smcroute.
     Smcroute,
+    /// FRRouting: zebra and its own pimd.
+    Frr,
+    /// troglobit's pimd, which shares its name with FRR's.
+    Pimd,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 2] = [Kind::RouterCore, Kind::Smcroute];
+    pub const ALL: [Kind; 4] = [Kind::RouterCore, Kind::Frr, Kind::Pimd, Kind::Smcroute];
 
-    /// The program's name.
+    /// As the file names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::RouterCore => "router-core",
+            Kind::Smcroute => "smcroute",
+            Kind::Frr => "frr",
+            Kind::Pimd => "pimd",
+        }
+    }
+
+    /// The name of its first program.
     pub fn program(self) -> &'static str {
         match self {
             Kind::RouterCore => "router-core",
             Kind::Smcroute => "smcrouted",
+            Kind::Frr => "zebra",
+            Kind::Pimd => "pimd",
         }
     }
 
@@ -34,13 +50,29 @@ impl Kind {
                 "it is built together with testbed (`cargo build --workspace`); keep both programs in one directory"
             }
             Kind::Smcroute => "install the package smcroute (`apt-get install smcroute`)",
+            Kind::Frr => "install the package frr (`apt-get install frr`); its services need not run",
+            Kind::Pimd => {
+                "it cannot be installed beside frr or smcroute: unpack the package pimd aside (`apt-get download pimd`, then \
+                 `dpkg-deb -x pimd_*.deb /opt/testbed-daemons/pimd`), or into the directory that TESTBED_DAEMONS names"
+            }
+        }
+    }
+
+    /// Where its programs may lie.
+    fn places(self, paths: &Paths) -> Vec<PathBuf> {
+        let aside = [paths.aside.join(self.name()).join("usr/sbin"), paths.aside.join(self.name()).join("usr/bin")];
+        match self {
+            // A `pimd` in `PATH` is the other one.
+            Kind::Frr => paths.frr.clone(),
+            Kind::RouterCore => paths.programs.clone(),
+            Kind::Smcroute | Kind::Pimd => paths.programs.iter().cloned().chain(aside).collect(),
         }
     }
 
     fn version_flag(self) -> &'static str {
         match self {
             Kind::RouterCore => "--version",
-            Kind::Smcroute => "-v",
+            Kind::Smcroute | Kind::Frr | Kind::Pimd => "-v",
         }
     }
 }
@@ -56,7 +88,7 @@ pub struct Found {
 
 /// Looks for a daemon and asks its version.
 pub fn find(kind: Kind) -> Option<Found> {
-    let path = look(&search_path(), kind.program())?;
+    let path = look(&kind.places(&Paths::new("")), kind.program())?;
     let version = Command::new(&path)
         .arg(kind.version_flag())
         .stdin(Stdio::null())
@@ -91,11 +123,33 @@ pub fn search_path() -> Vec<PathBuf> {
     directories
 }
 
+/// Directories of FRR's daemons, which are in nobody's `PATH`.
+pub(super) fn frr_places() -> Vec<PathBuf> {
+    ["/usr/lib/frr", "/usr/libexec/frr", "/usr/local/lib/frr"].map(PathBuf::from).to_vec()
+}
+
+/// The directory of packages that were unpacked rather than installed, one directory each: `TESTBED_DAEMONS`, else `/opt/testbed-daemons`.
+pub(super) fn aside() -> PathBuf {
+    std::env::var_os("TESTBED_DAEMONS").map_or_else(|| PathBuf::from("/opt/testbed-daemons"), PathBuf::from)
+}
+
+/// The path of a program of a known daemon.
+///
+/// # Errors
+/// [`DaemonError::NoProgram`], with where it was looked for and what helps.
+pub(super) fn program_of(node: &str, kind: Kind, name: &str, paths: &Paths) -> Result<String, DaemonError> {
+    program_in(node, name, kind.remedy(), &kind.places(paths))
+}
+
 /// The path of a program that a node's daemon needs.
 ///
 /// # Errors
 /// [`DaemonError::NoProgram`], with where it was looked for and what helps.
 pub fn program(node: &str, name: &str, remedy: &str, paths: &Paths) -> Result<String, DaemonError> {
+    program_in(node, name, remedy, &paths.programs)
+}
+
+fn program_in(node: &str, name: &str, remedy: &str, places: &[PathBuf]) -> Result<String, DaemonError> {
     let missing = |searched: String| DaemonError::NoProgram {
         node: node.to_owned(),
         program: name.to_owned(),
@@ -109,8 +163,8 @@ pub fn program(node: &str, name: &str, remedy: &str, paths: &Paths) -> Result<St
             Err(missing("that place".to_owned()))
         };
     }
-    let found = look(&paths.programs, name).and_then(|path| path.into_os_string().into_string().ok());
-    found.ok_or_else(|| missing(paths.programs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(":")))
+    let found = look(places, name).and_then(|path| path.into_os_string().into_string().ok());
+    found.ok_or_else(|| missing(places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(":")))
 }
 
 fn look(directories: &[PathBuf], name: &str) -> Option<PathBuf> {

@@ -7,6 +7,10 @@
 mod core;
 mod exec;
 mod find;
+mod foreign;
+pub mod frr;
+mod pimd;
+pub mod ready;
 mod smcroute;
 
 use std::path::PathBuf;
@@ -29,12 +33,16 @@ pub struct Paths {
     pub node: PathBuf,
     /// Directories that are searched for programs, in order; see [`find::search_path`].
     pub programs: Vec<PathBuf>,
+    /// Directories of FRR's daemons.
+    pub frr: Vec<PathBuf>,
+    /// Directory of packages that were unpacked rather than installed, one directory each.
+    pub aside: PathBuf,
 }
 
 impl Paths {
     /// The node's directory, and programs beside this executable, in `PATH` and in the usual places for daemons.
     pub fn new(node: impl Into<PathBuf>) -> Paths {
-        Paths { node: node.into(), programs: find::search_path() }
+        Paths { node: node.into(), programs: find::search_path(), frr: find::frr_places(), aside: find::aside() }
     }
 }
 
@@ -45,10 +53,20 @@ pub struct Launch {
     pub directories: Vec<PathBuf>,
     /// Files to write before the start, mode 0600: path and content.
     pub files: Vec<(PathBuf, String)>,
-    /// Program (an absolute path) and arguments.
-    pub argv: Vec<String>,
     /// Variables to set in the daemon's environment.
     pub env: Vec<(String, String)>,
+    /// Its programs, at least one, in the order in which they are started: each once the one before is ready. The daemon is ready
+    /// when all are, and ends with the first that ends.
+    pub programs: Vec<Program>,
+}
+
+/// One program of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What messages call it.
+    pub name: String,
+    /// Program (an absolute path) and arguments.
+    pub argv: Vec<String>,
     /// How it is known to be ready.
     pub ready: Readiness,
 }
@@ -68,6 +86,12 @@ pub enum Readiness {
         argv: Vec<String>,
         /// Time between one try's end and the next.
         every: Duration,
+    },
+    /// A process of this program's own, `testbed inside ARGUMENTS`, run in the node, that ends 0 once the daemon is ready, and is run
+    /// anew when it ends otherwise.
+    Inside {
+        /// What follows `testbed inside`.
+        arguments: Vec<String>,
     },
     /// It counts as ready once it was started.
     Started,
@@ -152,6 +176,8 @@ pub fn prepare(plan: &Plan, node: NodeId, paths: &Paths) -> Result<Launch, Daemo
     match &at.router.daemon {
         Daemon::RouterCore => core::prepare(&at, paths),
         Daemon::Smcroute => smcroute::prepare(&at, paths),
+        Daemon::Frr => frr::prepare(&at, paths),
+        Daemon::Pimd => pimd::prepare(&at, paths),
         Daemon::Exec(program) => exec::prepare(&at, program, paths),
     }
 }
@@ -165,6 +191,8 @@ fn check_router(at: &At<'_>) -> Vec<DaemonError> {
     match &at.router.daemon {
         Daemon::RouterCore => core::check(at),
         Daemon::Smcroute => smcroute::check(at),
+        Daemon::Frr => frr::check(at),
+        Daemon::Pimd => pimd::check(at),
         Daemon::Exec(program) => exec::check(at, program),
     }
 }

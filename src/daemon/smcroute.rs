@@ -5,8 +5,8 @@ use std::fmt::Write;
 use ipnet::IpNet;
 use router_core::config::{Igmp, Limits, Multicast};
 
-use super::find::{Kind, program};
-use super::{At, DaemonError, Launch, Paths, READY_EVERY, Readiness};
+use super::find::{Kind, program_of};
+use super::{At, DaemonError, Launch, Paths, Program, READY_EVERY, Readiness};
 use crate::topology::plan::{StaticRoute, WireKind};
 
 const NAME: &str = "smcroute";
@@ -78,33 +78,36 @@ fn joins(at: &At<'_>, route: &StaticRoute) -> Option<u64> {
 }
 
 pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError> {
-    let daemon = program(&at.node.name, Kind::Smcroute.program(), Kind::Smcroute.remedy(), paths)?;
-    let control = program(&at.node.name, "smcroutectl", Kind::Smcroute.remedy(), paths)?;
+    let daemon = program_of(&at.node.name, Kind::Smcroute, Kind::Smcroute.program(), paths)?;
+    let control = program_of(&at.node.name, Kind::Smcroute, "smcroutectl", paths)?;
     let file = |name: &str| paths.node.join(name).to_string_lossy().into_owned();
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
     let socket = file(SOCKET);
     Ok(Launch {
         directories: Vec::new(),
         files: vec![(paths.node.join(CONFIG), configuration(at))],
-        // In the foreground, and no interface but those that the file enables.
-        argv: words(&[
-            &daemon,
-            "-n",
-            "-N",
-            "-l",
-            "info",
-            "-i",
-            NAME,
-            "-f",
-            &file(CONFIG),
-            "-P",
-            &file(PID),
-            "-u",
-            &socket,
-        ]),
         env: Vec::new(),
-        // It answers only once it has read its file and installed the routes.
-        ready: Readiness::Command { argv: words(&[&control, "-u", &socket, "-p", "show"]), every: READY_EVERY },
+        programs: vec![Program {
+            name: Kind::Smcroute.program().to_owned(),
+            // In the foreground, and no interface but those that the file enables.
+            argv: words(&[
+                &daemon,
+                "-n",
+                "-N",
+                "-l",
+                "info",
+                "-i",
+                NAME,
+                "-f",
+                &file(CONFIG),
+                "-P",
+                &file(PID),
+                "-u",
+                &socket,
+            ]),
+            // It answers only once it has read its file and installed the routes.
+            ready: Readiness::Command { argv: words(&[&control, "-u", &socket, "-p", "show"]), every: READY_EVERY },
+        }],
     })
 }
 

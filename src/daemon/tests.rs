@@ -90,7 +90,12 @@ fn paths(test: &str, programs: &[&str]) -> Paths {
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    Paths { node: "/run/testbed/lab/nodes/r1".into(), programs: vec![directory] }
+    Paths {
+        node: "/run/testbed/lab/nodes/r1".into(),
+        programs: vec![directory.clone()],
+        frr: vec![directory.clone()],
+        aside: directory,
+    }
 }
 
 fn text(launch: &Launch, name: &str) -> String {
@@ -104,10 +109,10 @@ fn router_core_gets_the_plan_in_its_own_words() {
     plan.nodes[0].interfaces[1].boundary = vec!["239.255.0.0/16".parse().unwrap()];
     let launch = prepare(&plan, NodeId(0), &paths("core", &["router-core"])).unwrap();
     let socket = Path::new("/run/testbed/lab/nodes/r1/control.sock");
-    assert_eq!(launch.ready, Readiness::ControlEvent { socket: socket.into() });
-    assert!(launch.argv[0].ends_with("/router-core"));
+    assert_eq!(launch.programs[0].ready, Readiness::ControlEvent { socket: socket.into() });
+    assert!(launch.programs[0].argv[0].ends_with("/router-core"));
     assert_eq!(
-        &launch.argv[1..],
+        &launch.programs[0].argv[1..],
         ["--config", "/run/testbed/lab/nodes/r1/router-core.json", "--control", socket.to_str().unwrap()]
     );
     let config: Config = serde_json::from_str(&text(&launch, "router-core.json")).unwrap();
@@ -257,7 +262,7 @@ fn smcroute_gets_thresholds_and_the_longest_routes_first() {
          mroute from eth1 source 10.0.0.0/31 group 239.1.2.3 to eth0 eth2\n\
          mroute from eth0 group 239.1.0.0/16 to eth1\n"
     );
-    let Readiness::Command { argv, .. } = launch.ready else { panic!("{:?}", launch.ready) };
+    let Readiness::Command { argv, .. } = &launch.programs[0].ready else { panic!("{:?}", launch.programs[0].ready) };
     assert_eq!(&argv[1..], ["-u", "/run/testbed/lab/nodes/r1/smcroute.sock", "-p", "show"]);
 }
 
@@ -316,12 +321,14 @@ fn a_program_of_the_users_gets_its_places_filled_in() {
         ready: Some(vec!["test".into(), "-e".into(), "{run}/pid".into()]),
     });
     let launch = prepare(&plan(daemon), NodeId(0), &paths("exec", &["myd", "test"])).unwrap();
-    assert!(launch.argv[0].ends_with("/myd"));
-    assert_eq!(&launch.argv[1..], ["-c", "/run/testbed/lab/nodes/r1/daemon.conf"]);
+    assert!(launch.programs[0].argv[0].ends_with("/myd"));
+    assert_eq!(&launch.programs[0].argv[1..], ["-c", "/run/testbed/lab/nodes/r1/daemon.conf"]);
     assert_eq!(text(&launch, "daemon.conf"), "pid /run/testbed/lab/nodes/r1/run/pid\n");
     assert_eq!(launch.directories, [Path::new("/run/testbed/lab/nodes/r1/run")]);
-    let Readiness::Command { argv, every } = launch.ready else { panic!("{:?}", launch.ready) };
-    assert_eq!((&argv[1..], every), (&["-e".into(), "/run/testbed/lab/nodes/r1/run/pid".into()][..], READY_EVERY));
+    let Readiness::Command { argv, every } = &launch.programs[0].ready else {
+        panic!("{:?}", launch.programs[0].ready)
+    };
+    assert_eq!((&argv[1..], *every), (&["-e".into(), "/run/testbed/lab/nodes/r1/run/pid".into()][..], READY_EVERY));
 }
 
 #[test]

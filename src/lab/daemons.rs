@@ -15,8 +15,9 @@ use nix::unistd::Pid;
 
 use super::ground::{Ground, Job, Site, input, last_lines, machine, open_log};
 use super::protocol::{Answer, DaemonAction, DaemonStatus, Exit, Failure};
+use super::start::OWN_PROGRAM;
 use super::{INSIDE, file};
-use crate::daemon::{self, Launch, Readiness};
+use crate::daemon::{self, Launch, Program, Readiness};
 use crate::topology::plan::{NodeId, Plan};
 
 /// How long a daemon may take to be ready.
@@ -54,6 +55,14 @@ struct Daemon {
     name: String,
     directory: PathBuf,
     status: DaemonStatus,
+    /// Its programs that run, in the order in which they were started.
+    running: Vec<(Pid, String)>,
+    /// How many of its programs were started.
+    started: usize,
+    /// The first of its programs that ended by itself, while the others are being ended.
+    fallen: Option<(String, Exit)>,
+    /// Programs that are yet to stop.
+    stopping: Vec<Pid>,
     waiting: Waiting,
     deadline: Option<Instant>,
     /// The connection that waits for its start, end or stop.
@@ -77,6 +86,10 @@ impl Daemons {
                 name: node.name.clone(),
                 directory: Path::new(INSIDE).join(file::NODES).join(&node.name),
                 status: DaemonStatus::None,
+                running: Vec::new(),
+                started: 0,
+                fallen: None,
+                stopping: Vec::new(),
                 waiting: Waiting::No,
                 deadline: None,
                 asker: None,
@@ -96,6 +109,12 @@ impl Daemons {
 
     pub(super) fn status(&self, node: NodeId) -> Option<DaemonStatus> {
         self.daemons.get(node.0)?.as_ref().map(|daemon| daemon.status.clone())
+    }
+
+    /// Process ids of a daemon's programs beside the one in its status.
+    pub(super) fn further(&self, node: NodeId) -> Vec<i32> {
+        let daemon = self.daemons.get(node.0).and_then(Option::as_ref);
+        daemon.iter().flat_map(|daemon| &daemon.running).skip(1).map(|(pid, _)| pid.as_raw()).collect()
     }
 
     /// What to poll for reading, with the number that [`Daemons::hear`] takes.
@@ -131,27 +150,29 @@ impl Daemons {
 
     fn start(&mut self, ground: &mut Ground, node: NodeId, steps: &mut Vec<Step>) {
         let Some(daemon) = self.daemons[node.0].as_mut() else { return };
-        match daemon.launch(ground, node, &self.files) {
-            Ok(pid) => {
-                steps.push(Step::Child(pid, node));
-                if matches!(daemon.waiting, Waiting::No) {
-                    daemon.ready(steps);
-                }
+        match daemon.lay_out(ground, node) {
+            Ok(launch) => {
+                daemon.launch = Some(launch);
+                daemon.started = 0;
+                daemon.fallen = None;
+                daemon.go_on(ground, node, &self.files, steps);
             }
             Err(failure) => daemon.fail(failure, steps),
         }
     }
 
     /// Something can be read.
-    pub(super) fn hear(&mut self, source: usize) -> Vec<Step> {
+    pub(super) fn hear(&mut self, ground: &mut Ground, source: usize) -> Vec<Step> {
         let mut steps = Vec::new();
         if source == FILES {
             while self.files.read_events().is_ok_and(|events| !events.is_empty()) {}
             for daemon in self.daemons.iter_mut().flatten() {
                 daemon.connect();
             }
-        } else if let Some(daemon) = self.daemons.get_mut(source).and_then(Option::as_mut) {
-            daemon.hear(&mut steps);
+        } else if let Some(daemon) = self.daemons.get_mut(source).and_then(Option::as_mut)
+            && daemon.hear()
+        {
+            daemon.go_on(ground, NodeId(source), &self.files, &mut steps);
         }
         steps
     }
@@ -183,12 +204,22 @@ impl Daemons {
         steps
     }
 
-    /// A daemon has ended.
-    pub(super) fn ended(&mut self, ground: &mut Ground, node: NodeId, exit: Exit) -> Vec<Step> {
+    /// A program of a daemon has ended. If nobody wanted that, the daemon's other programs are ended too: half a daemon is none.
+    pub(super) fn ended(&mut self, ground: &mut Ground, node: NodeId, pid: Pid, exit: Exit) -> Vec<Step> {
         let mut steps = Vec::new();
         let Some(daemon) = self.daemons[node.0].as_mut() else { return steps };
         daemon.waiting = Waiting::No;
         daemon.deadline = None;
+        let is_alone = daemon.launch.as_ref().is_none_or(|launch| launch.programs.len() == 1);
+        let ended = daemon.running.iter().position(|(other, _)| *other == pid).map(|at| daemon.running.remove(at).1);
+        let who = ended.filter(|_| !is_alone).unwrap_or_else(|| "the daemon".to_owned());
+        daemon.stopping.retain(|other| *other != pid);
+        daemon.fallen.get_or_insert((who, exit));
+        if !daemon.running.is_empty() {
+            daemon.kill();
+            return steps;
+        }
+        let Some((who, exit)) = daemon.fallen.take() else { return steps };
         if std::mem::take(&mut daemon.start_after) {
             self.start(ground, node, &mut steps);
             return steps;
@@ -202,14 +233,14 @@ impl Daemons {
             DaemonStatus::Starting(_) => {
                 daemon.status = DaemonStatus::Ended(exit);
                 let log = last_lines(&daemon.directory.join(file::DAEMON_LOG));
-                let message = format!("{}: the daemon ended with {exit} before it was ready{log}", daemon.name);
+                let message = format!("{}: {who} ended with {exit} before it was ready{log}", daemon.name);
                 daemon.fail(machine(message), &mut steps);
             }
             _ => {
-                eprintln!("testbed: supervisor: {}: the daemon ended with {exit}", daemon.name);
+                eprintln!("testbed: supervisor: {}: {who} ended with {exit}", daemon.name);
                 daemon.status = DaemonStatus::Ended(exit);
                 if let Some(asker) = daemon.asker.take() {
-                    let failure = input(format!("{}: the daemon ended with {exit}", daemon.name));
+                    let failure = input(format!("{}: {who} ended with {exit}", daemon.name));
                     steps.push(Step::Answer(asker, Answer::Failed(failure)));
                 }
             }
@@ -217,26 +248,34 @@ impl Daemons {
         steps
     }
 
-    /// A daemon was stopped by a signal.
-    pub(super) fn stopped(&mut self, node: NodeId) -> Vec<Step> {
+    /// A program of a daemon was stopped by a signal.
+    pub(super) fn stopped(&mut self, node: NodeId, pid: Pid) -> Vec<Step> {
         let Some(daemon) = self.daemons[node.0].as_mut() else { return Vec::new() };
         let DaemonStatus::Paused(_) = daemon.status else { return Vec::new() };
+        daemon.stopping.retain(|other| *other != pid);
+        if !daemon.stopping.is_empty() {
+            return Vec::new();
+        }
         daemon.asker.take().map(|asker| Step::Answer(asker, Answer::Done)).into_iter().collect()
     }
 
     /// A readiness command has ended.
-    pub(super) fn checked(&mut self, node: NodeId, exit: Exit) -> Vec<Step> {
+    pub(super) fn checked(&mut self, ground: &mut Ground, node: NodeId, pid: Pid, exit: Exit) -> Vec<Step> {
         let mut steps = Vec::new();
         let Some(daemon) = self.daemons[node.0].as_mut() else { return steps };
+        let every = match daemon.awaited().map(|program| &program.ready) {
+            Some(Readiness::Command { every, .. }) => *every,
+            _ => daemon::READY_EVERY,
+        };
         let Waiting::Command { running, again } = &mut daemon.waiting else { return steps };
+        if *running != Some(pid) {
+            // It asked for a daemon that is gone.
+            return steps;
+        }
         *running = None;
         if exit == Exit::Status(0) {
-            daemon.ready(&mut steps);
+            daemon.go_on(ground, node, &self.files, &mut steps);
         } else {
-            let every = match daemon.launch.as_ref().map(|launch| &launch.ready) {
-                Some(Readiness::Command { every, .. }) => *every,
-                _ => daemon::READY_EVERY,
-            };
             *again = Some(Instant::now() + every);
         }
         steps
@@ -280,7 +319,8 @@ impl Daemons {
             (DaemonAction::Pause, Some(pid)) if !matches!(daemon.status, DaemonStatus::Paused(_)) => {
                 daemon.asker = Some(asker);
                 daemon.status = DaemonStatus::Paused(pid);
-                signal_group(Pid::from_raw(pid), Signal::SIGSTOP);
+                daemon.stopping = daemon.running.iter().map(|(pid, _)| *pid).collect();
+                daemon.signal(Signal::SIGSTOP);
                 Vec::new()
             }
             (DaemonAction::Pause, Some(_)) => done(),
@@ -288,7 +328,7 @@ impl Daemons {
                 if let DaemonStatus::Paused(_) = daemon.status {
                     daemon.status = DaemonStatus::Running(pid);
                 }
-                signal_group(Pid::from_raw(pid), Signal::SIGCONT);
+                daemon.signal(Signal::SIGCONT);
                 done()
             }
             (DaemonAction::Pause | DaemonAction::Resume, None) => refuse(format!("{name}: the daemon does not run")),
@@ -306,8 +346,8 @@ impl Daemons {
 }
 
 impl Daemon {
-    /// Writes its files and starts it.
-    fn launch(&mut self, ground: &mut Ground, node: NodeId, files: &Inotify) -> Result<Pid, Failure> {
+    /// Writes its files.
+    fn lay_out(&mut self, ground: &Ground, node: NodeId) -> Result<Launch, Failure> {
         let private = |path: &Path| DirBuilder::new().mode(0o700).recursive(true).create(path);
         let cannot =
             |what: &Path, error: io::Error| machine(format!("{}: cannot write {}: {error}", self.name, what.display()));
@@ -323,10 +363,42 @@ impl Daemon {
             let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
             written.map_err(|error| cannot(path, error))?;
         }
-        if let Readiness::ControlEvent { socket } = &launch.ready {
+        Ok(launch)
+    }
+
+    /// The program that was started last, which the next one waits for.
+    fn awaited(&self) -> Option<&Program> {
+        self.launch.as_ref()?.programs.get(self.started.checked_sub(1)?)
+    }
+
+    /// What was started is ready: starts the next program, and so on as long as there is nothing to wait for.
+    fn go_on(&mut self, ground: &mut Ground, node: NodeId, files: &Inotify, steps: &mut Vec<Step>) {
+        loop {
+            self.waiting = Waiting::No;
+            self.deadline = None;
+            let next = self.launch.as_ref().and_then(|launch| launch.programs.get(self.started)).cloned();
+            let Some(program) = next else { return self.ready(steps) };
+            match self.start(ground, node, &program, files) {
+                Ok(pid) => steps.push(Step::Child(pid, node)),
+                Err(failure) => {
+                    self.kill();
+                    return self.fail(failure, steps);
+                }
+            }
+            if !matches!(self.waiting, Waiting::No) {
+                return;
+            }
+        }
+    }
+
+    /// Starts one of its programs.
+    fn start(&mut self, ground: &mut Ground, node: NodeId, program: &Program, files: &Inotify) -> Result<Pid, Failure> {
+        if let Readiness::ControlEvent { socket } = &program.ready {
             // That of a daemon that was killed.
             match fs::remove_file(socket) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(socket, error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(machine(format!("{}: cannot remove {}: {error}", self.name, socket.display())));
+                }
                 _ => {}
             }
             let directory = socket.parent().unwrap_or(&self.directory);
@@ -334,30 +406,40 @@ impl Daemon {
                 .add_watch(directory, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)
                 .map_err(|error| machine(format!("cannot watch {}: {error}", directory.display())))?;
         }
+        let env = self.launch.as_ref().map(|launch| launch.env.clone()).unwrap_or_default();
         let log = open_log(&self.directory.join(file::DAEMON_LOG))?;
-        let pid = run(ground, node, &launch.argv, &launch.env, &log)?;
-        self.status = DaemonStatus::Starting(pid.as_raw());
+        let pid = run(ground, node, None, &program.argv, &env, &log)?;
+        self.started += 1;
+        self.running.push((pid, program.name.clone()));
+        if self.started == 1 {
+            self.status = DaemonStatus::Starting(pid.as_raw());
+        }
         self.deadline = Some(Instant::now() + READY_WAIT);
-        self.waiting = match &launch.ready {
+        self.waiting = match &program.ready {
             Readiness::Started => Waiting::No,
-            Readiness::Command { .. } => Waiting::Command { running: None, again: Some(Instant::now()) },
+            Readiness::Command { .. } | Readiness::Inside { .. } => {
+                Waiting::Command { running: None, again: Some(Instant::now()) }
+            }
             Readiness::ControlEvent { socket } => {
                 Waiting::Control { socket: socket.clone(), stream: None, again: Some(Instant::now()) }
             }
         };
-        self.launch = Some(launch);
         Ok(pid)
     }
 
-    fn kill(&self) {
-        if let Some(pid) = self.status.pid() {
-            signal_group(Pid::from_raw(pid), Signal::SIGKILL);
+    /// Sends a signal to all of its programs.
+    fn signal(&self, signal: Signal) {
+        for (pid, _) in &self.running {
+            // It may be gone.
+            let _ = killpg(*pid, signal);
         }
     }
 
+    fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
     fn ready(&mut self, steps: &mut Vec<Step>) {
-        self.waiting = Waiting::No;
-        self.deadline = None;
         if let DaemonStatus::Starting(pid) = self.status {
             self.status = DaemonStatus::Running(pid);
         }
@@ -395,34 +477,45 @@ impl Daemon {
         }
     }
 
-    /// Reads the daemon's events until it says that it is ready.
-    fn hear(&mut self, steps: &mut Vec<Step>) {
-        let Waiting::Control { stream: opened, again, .. } = &mut self.waiting else { return };
-        let Some((stream, line)) = opened else { return };
+    /// Reads the daemon's events until it says that it is ready; gives whether it has.
+    fn hear(&mut self) -> bool {
+        let Waiting::Control { stream: opened, again, .. } = &mut self.waiting else { return false };
+        let Some((stream, line)) = opened else { return false };
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer) {
             Ok(count) if count > 0 && line.len() < LINE_MAX => line.extend_from_slice(&buffer[..count]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return false;
+            }
             _ => {
                 *opened = None;
                 *again = Some(Instant::now() + CONNECT_AGAIN);
-                return;
+                return false;
             }
         }
         while let Some(end) = line.iter().position(|&octet| octet == b'\n') {
             let event: Vec<u8> = line.drain(..=end).collect();
             let event = serde_json::from_slice::<serde_json::Value>(&event).unwrap_or_default();
             if event.get("event").and_then(serde_json::Value::as_str) == Some("ready") {
-                return self.ready(steps);
+                return true;
             }
         }
+        false
     }
 
     /// Runs the readiness command.
     fn check(&mut self, ground: &mut Ground, node: NodeId, steps: &mut Vec<Step>) {
-        let Some(Launch { ready: Readiness::Command { argv, .. }, env, .. }) = &self.launch else { return };
+        let (path, argv) = match self.awaited().map(|program| &program.ready) {
+            Some(Readiness::Command { argv, .. }) => (None, argv.clone()),
+            Some(Readiness::Inside { arguments }) => {
+                let words = ["testbed", "inside"].map(str::to_owned);
+                (Some(OsStr::new(OWN_PROGRAM)), words.into_iter().chain(arguments.iter().cloned()).collect())
+            }
+            Some(Readiness::ControlEvent { .. } | Readiness::Started) | None => return,
+        };
+        let env = self.launch.as_ref().map(|launch| launch.env.clone()).unwrap_or_default();
         // What it says is of interest only if the daemon never gets ready, and then its own log says more.
-        match ground.null().map(File::from).and_then(|log| run(ground, node, argv, env, &log)) {
+        match ground.null().map(File::from).and_then(|log| run(ground, node, path, &argv, &env, &log)) {
             Ok(pid) => {
                 self.waiting = Waiting::Command { running: Some(pid), again: None };
                 steps.push(Step::ReadinessCommand(pid, node));
@@ -439,6 +532,7 @@ impl Daemon {
 fn run(
     ground: &mut Ground,
     node: NodeId,
+    path: Option<&OsStr>,
     argv: &[String],
     env: &[(String, String)],
     log: &File,
@@ -453,7 +547,7 @@ fn run(
     let name = ground.plan.node(node).name.clone();
     let job = Job {
         site: Some(Site::Node(node)),
-        path: None,
+        path,
         argv: &argv,
         environment: &environment,
         directory: OsStr::new("/"),
@@ -461,9 +555,4 @@ fn run(
         terminal: false,
     };
     ground.start(job).map_err(|failure| Failure { message: format!("{name}: {}", failure.message), ..failure })
-}
-
-/// Sends a signal to a process group, which may be gone.
-fn signal_group(pid: Pid, signal: Signal) {
-    let _ = killpg(pid, signal);
 }

@@ -16,6 +16,10 @@ use crate::topology::plan::Plan;
 
 const RUN: &str = "/run";
 const STAGE: &str = "/run/testbed/stage";
+/// The group whose members may ask FRR's daemons.
+const FRR_GROUP: &str = "frrvty";
+const FRR_PROGRAMS: &str = "/usr/lib/frr";
+const FRR_LOGS: &str = "/var/tmp/frr";
 /// Mounts that a node's own `/run` takes over from the lab's.
 const KEPT: [&str; 3] = [namespace::PLACES, super::INSIDE, super::TURNS_INSIDE];
 
@@ -63,7 +67,8 @@ pub(super) fn lay_out_lab(name: &str, state: &Path, turns: &Path) -> Result<bool
     Ok(own_proc)
 }
 
-/// Puts the lab's own `/etc/hosts` in place, and in a user namespace `/etc/passwd` and `/etc/group` in which every user is the one that exists there.
+/// Puts the lab's own `/etc/hosts` in place, and in a user namespace `/etc/passwd` and `/etc/group` in which every user is the one that exists
+/// there. Elsewhere root is in the group that FRR's daemons want their user to be in.
 pub(super) fn lay_out_names(plan: &Plan) -> Result<(), PlaceError> {
     cover("/etc/hosts", &hosts(plan))?;
     if only_one_user() {
@@ -72,8 +77,36 @@ pub(super) fn lay_out_names(plan: &Plan) -> Result<(), PlaceError> {
                 cover(path, &everybody_is_root(&String::from_utf8_lossy(&text), fields))?;
             }
         }
+    } else if let Ok(text) = fs::read("/etc/group")
+        && let Some(text) = with_member(&String::from_utf8_lossy(&text), FRR_GROUP, "root")
+    {
+        cover("/etc/group", &text)?;
     }
-    Ok(())
+    hide_frr_logs()
+}
+
+/// FRR's daemons keep a buffer of their log each in files of their own, which those that are killed leave behind.
+fn hide_frr_logs() -> Result<(), PlaceError> {
+    if !Path::new(FRR_PROGRAMS).exists() {
+        return Ok(());
+    }
+    // Who may not make the directory may not have FRR make it either.
+    if fs::create_dir(FRR_LOGS).is_err() && !Path::new(FRR_LOGS).is_dir() {
+        return Ok(());
+    }
+    tmpfs(FRR_LOGS)
+}
+
+/// A text of `/etc/group` in which a user is a member of a group; none if there is no such group, or it is one already.
+fn with_member(text: &str, group: &str, user: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.split(':').next() == Some(group))?;
+    let members = line.split(':').nth(3)?;
+    if members.split(',').any(|member| member == user) {
+        return None;
+    }
+    let comma = if members.is_empty() { "" } else { "," };
+    let changed = |other: &str| if other == line { format!("{line}{comma}{user}\n") } else { format!("{other}\n") };
+    Some(text.lines().map(changed).collect())
 }
 
 /// Whether a single user id is mapped into this user namespace.
@@ -194,6 +227,16 @@ fn bind(from: &Path, to: &str) -> Result<(), PlaceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_joins_a_group_once() {
+        let text = "root:x:0:\nfrrvty:x:106:frr\nfrr:x:107:\n";
+        let changed = "root:x:0:\nfrrvty:x:106:frr,root\nfrr:x:107:\n";
+        assert_eq!(with_member(text, "frrvty", "root").as_deref(), Some(changed));
+        assert_eq!(with_member(text, "frr", "root").as_deref(), Some("root:x:0:\nfrrvty:x:106:frr\nfrr:x:107:root\n"));
+        assert_eq!(with_member(changed, "frrvty", "root"), None);
+        assert_eq!(with_member("root:x:0:\n", "frrvty", "root"), None);
+    }
 
     #[test]
     fn every_user_becomes_the_one_there_is() {

@@ -204,6 +204,8 @@ pub struct NodeStatus {
     pub name: String,
     /// Its daemon; none for a host.
     pub daemon: DaemonStatus,
+    /// Process ids in the lab of the daemon's programs beside the first.
+    pub further: Vec<i32>,
     /// Process ids in the lab of what users run there.
     pub programs: Vec<i32>,
 }

@@ -239,7 +239,7 @@ impl Supervisor {
                     Source::Connection(id) => self.hear(id),
                     Source::Agent => self.hear_agent()?,
                     Source::Daemons(source) => {
-                        let steps = self.daemons.hear(source);
+                        let steps = self.daemons.hear(&mut self.ground, source);
                         self.take(steps)?;
                     }
                 }
@@ -397,7 +397,7 @@ impl Supervisor {
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Exit::Signal(signal as i32)),
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(Role::Daemon(node)) = self.children.get(&pid) {
-                        let steps = self.daemons.stopped(*node);
+                        let steps = self.daemons.stopped(*node, pid);
                         self.take(steps)?;
                     }
                     continue;
@@ -415,11 +415,11 @@ impl Supervisor {
                     self.agent = None;
                 }
                 Some(Role::Daemon(node)) => {
-                    let steps = self.daemons.ended(&mut self.ground, node, exit);
+                    let steps = self.daemons.ended(&mut self.ground, node, pid, exit);
                     self.take(steps)?;
                 }
                 Some(Role::Readiness(node)) => {
-                    let steps = self.daemons.checked(node, exit);
+                    let steps = self.daemons.checked(&mut self.ground, node, pid, exit);
                     self.take(steps)?;
                 }
                 Some(Role::Program(id)) => {
@@ -549,6 +549,7 @@ impl Supervisor {
             NodeStatus {
                 name: self.ground.plan.node(id).name.clone(),
                 daemon: self.daemons.status(id).unwrap_or(DaemonStatus::None),
+                further: self.daemons.further(id),
                 programs: programs.filter(|p| p.node == Some(id) && !p.ended).map(|p| p.pid.as_raw()).collect(),
             }
         });

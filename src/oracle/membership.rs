@@ -52,7 +52,7 @@ pub(super) fn runs_igmp(plan: &Plan, world: &World, at: Attachment) -> Certainty
         return Certainty::No;
     }
     match router.daemon {
-        Daemon::RouterCore => Certainty::Yes,
+        Daemon::RouterCore | Daemon::Frr | Daemon::Pimd => Certainty::Yes,
         Daemon::Smcroute => Certainty::No,
         // Any program may or may not.
         Daemon::Exec(_) => Certainty::Maybe,
@@ -67,8 +67,8 @@ pub(super) fn runs_pim(plan: &Plan, world: &World, at: Attachment) -> Certainty 
     }
     match router.daemon {
         // Until its neighbours have waited for its hold time, a stopped one still counts.
-        Daemon::RouterCore if world.is_stopped(at.node) => Certainty::Maybe,
-        Daemon::RouterCore => Certainty::Yes,
+        Daemon::RouterCore | Daemon::Frr | Daemon::Pimd if world.is_stopped(at.node) => Certainty::Maybe,
+        Daemon::RouterCore | Daemon::Frr | Daemon::Pimd => Certainty::Yes,
         Daemon::Smcroute => Certainty::No,
         Daemon::Exec(_) => Certainty::Maybe,
     }

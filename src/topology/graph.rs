@@ -107,6 +107,8 @@ fn what(node: &Node) -> String {
             let daemon = match &router.daemon {
                 Daemon::RouterCore => "",
                 Daemon::Smcroute => ", smcroute",
+                Daemon::Frr => ", FRR",
+                Daemon::Pimd => ", pimd",
                 Daemon::Exec(_) => ", exec",
             };
             let multicast = match router.multicast {

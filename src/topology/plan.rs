@@ -129,8 +129,25 @@ pub enum Daemon {
     RouterCore,
     /// Debian's smcroute, fed with the same static routes.
     Smcroute,
+    /// FRRouting: zebra and its pimd.
+    Frr,
+    /// troglobit's pimd.
+    Pimd,
     /// Any program.
     Exec(ExecDaemon),
+}
+
+impl Daemon {
+    /// As the file names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Daemon::RouterCore => "router-core",
+            Daemon::Smcroute => "smcroute",
+            Daemon::Frr => "frr",
+            Daemon::Pimd => "pimd",
+            Daemon::Exec(_) => "exec",
+        }
+    }
 }
 
 /// A program of the user's as a router's daemon.

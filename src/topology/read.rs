@@ -367,7 +367,7 @@ pub(super) fn later(word: &str) -> Option<&'static str> {
         "pim-ssm" | "pim-bidir" | "bidir-pim" | "bidir" | "dvmrp" | "cbt" | "mospf" => {
             "routers forward by PIM sparse mode (`pim-sm`, source-specific groups included), by PIM dense mode (`pim-dm`), by `static` routes and IGMP membership, as an IGMP `proxy`, or not at all (`none`)"
         }
-        "frr" | "pimd" | "mrouted" => "`router-core`, `smcroute` and `exec` are supported",
+        "mrouted" => "`router-core`, `frr`, `pimd`, `smcroute` and `exec` are supported",
         "ospf" | "ospfv2" | "rip" | "isis" | "bgp" => "unicast is `static` or `none`",
         "dvmrp-metric" => "DVMRP is not supported yet; `cost` is for unicast",
         "partition" => "`fail` each link of the cut",

@@ -71,6 +71,8 @@ pub fn refusals(plan: &Plan) -> Vec<String> {
     let foreign = |daemon: &Daemon| match daemon {
         Daemon::RouterCore => None,
         Daemon::Smcroute => Some("smcroute"),
+        Daemon::Frr => Some("FRR"),
+        Daemon::Pimd => Some("pimd"),
         Daemon::Exec(_) => Some("a program of the file's own"),
     };
     let refusal = |node: &crate::topology::plan::Node| {

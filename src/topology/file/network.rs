@@ -198,6 +198,8 @@ keys! {
 pub(in crate::topology) enum Daemon {
     RouterCore,
     Smcroute,
+    Frr,
+    Pimd,
     Exec(Exec),
 }
 
@@ -207,7 +209,13 @@ impl Read for Daemon {
             let ExecDaemon::Exec(exec) = ExecDaemon::read(node, cx)?;
             return Some(Daemon::Exec(exec));
         }
-        let words = [("router-core", Some(Daemon::RouterCore)), ("smcroute", Some(Daemon::Smcroute)), ("exec", None)];
+        let words = [
+            ("router-core", Some(Daemon::RouterCore)),
+            ("frr", Some(Daemon::Frr)),
+            ("pimd", Some(Daemon::Pimd)),
+            ("smcroute", Some(Daemon::Smcroute)),
+            ("exec", None),
+        ];
         match crate::topology::read::word(node, "a daemon", &words, cx)? {
             Some(daemon) => Some(daemon),
             None => {
@@ -226,7 +234,7 @@ impl JsonSchema for Daemon {
         let exec = generator.subschema_for::<ExecDaemon>();
         schemars::json_schema!({
             "description": "The program that forwards multicast in a router.",
-            "anyOf": [{"type": "string", "enum": ["router-core", "smcroute"]}, exec]
+            "anyOf": [{"type": "string", "enum": ["router-core", "frr", "pimd", "smcroute"]}, exec]
         })
     }
 }

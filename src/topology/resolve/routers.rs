@@ -58,6 +58,8 @@ impl Resolver<'_> {
         let daemon = daemon_at.map_or(Daemon::RouterCore, |daemon| match &daemon.value {
             file::Daemon::RouterCore => Daemon::RouterCore,
             file::Daemon::Smcroute => Daemon::Smcroute,
+            file::Daemon::Frr => Daemon::Frr,
+            file::Daemon::Pimd => Daemon::Pimd,
             file::Daemon::Exec(exec) => Daemon::Exec(ExecDaemon {
                 command: exec.command.0.clone(),
                 config: exec.config.clone(),
@@ -66,11 +68,12 @@ impl Resolver<'_> {
         });
         let multicast = multicast_at.map_or(Multicast::Static, |m| m.value);
         let unicast = node.unicast.as_ref().or(defaults.and_then(|d| d.unicast.as_ref()));
-        // smcroute has neither IGMP nor limits: defaults for the others are none of its business.
+        // smcroute has no IGMP, and none of the others has limits: defaults for the others are none of its business.
         let own = daemon != Daemon::Smcroute;
         let igmp = node.igmp.as_ref().map(|igmp| self.igmp(igmp)).unwrap_or_default();
         let igmp = if own { igmp.or(default_igmp) } else { igmp };
-        let default_limits = defaults.filter(|_| own).and_then(|d| d.limits.as_ref());
+        let is_limited = matches!(daemon, Daemon::RouterCore | Daemon::Exec(_));
+        let default_limits = defaults.filter(|_| is_limited).and_then(|d| d.limits.as_ref());
         let limits_at = node.limits.as_ref().map(|limits| &limits.value).or(default_limits);
         let interfaces = self.plan.node(id).interfaces.len();
         // Registers need an interface of their own (RFC 7761 §4.4).

@@ -2,6 +2,7 @@
 
 mod congestion;
 mod events;
+mod frr;
 mod losses;
 mod route_log;
 mod supervisor;
@@ -23,6 +24,7 @@ use self::events::Events;
 use self::losses::Losses;
 use self::route_log::RouteLog;
 use super::operate::{Direction, OperateError, Operator};
+use crate::daemon;
 use crate::lab::{self, Lab};
 use crate::network::answers;
 use crate::network::faults::{self, Change, Cuts};
@@ -179,6 +181,8 @@ impl<'p> KernelNetwork<'p> {
                     .join("control.sock"));
             }
             Daemon::Smcroute => "smcroute",
+            Daemon::Frr => "FRR",
+            Daemon::Pimd => "pimd",
             Daemon::Exec(_) => "a program of the user's own",
         };
         Err(NetworkError::Unsupported { what: "asking a daemon what it knows".into(), by: by.into() })
@@ -188,6 +192,17 @@ impl<'p> KernelNetwork<'p> {
         let socket = self.control_socket(id)?;
         let ask = || -> Result<Shown, ClientError> { Client::connect(&socket, events::ANSWER)?.show(what) };
         ask().map_err(|error| failed(format!("ask {} for its {}", self.plan.node(id).name, what.word()), error))
+    }
+
+    /// The socket on which FRR's pimd answers.
+    fn frr_socket(&self, id: NodeId) -> PathBuf {
+        let node = self.places.state.join(lab::file::NODES).join(&self.plan.node(id).name);
+        node.join(daemon::frr::DIRECTORY).join(daemon::frr::PIM_VTY)
+    }
+
+    fn ask_frr(&self, id: NodeId, command: &str) -> Result<serde_json::Value, NetworkError> {
+        frr::ask_json(&self.frr_socket(id), command, events::ANSWER)
+            .map_err(|error| failed(format!("ask {} for its {command:?}", self.plan.node(id).name), error))
     }
 
     fn traffic_place(&self, host: NodeId) -> traffic::Place {
@@ -494,6 +509,11 @@ impl Network for KernelNetwork<'_> {
     }
 
     fn memberships(&mut self, router: NodeId) -> Result<Vec<Membership>, NetworkError> {
+        if self.router(router)?.daemon == Daemon::Frr {
+            let groups = self.ask_frr(router, "show ip igmp groups json")?;
+            let sources = self.ask_frr(router, "show ip igmp sources json")?;
+            return Ok(frr::memberships(self.plan.node(router), &groups, &sources));
+        }
         let Shown::Groups(groups) = self.ask(router, Show::Groups)? else {
             return Err(failed("ask a router for its groups", "it answered something else"));
         };
@@ -501,6 +521,10 @@ impl Network for KernelNetwork<'_> {
     }
 
     fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
+        if self.router(router)?.daemon == Daemon::Frr {
+            let answer = self.ask_frr(router, "show ip pim neighbor json")?;
+            return Ok(frr::neighbours(self.plan.node(router), &answer));
+        }
         let Shown::Neighbours(neighbours) = self.ask(router, Show::Neighbours)? else {
             return Err(failed("ask a router for its neighbours", "it answered something else"));
         };
@@ -508,6 +532,9 @@ impl Network for KernelNetwork<'_> {
     }
 
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
+        if self.router(router).is_ok_and(|of| of.daemon == Daemon::Frr) {
+            return frr::beliefs(group, |command| frr::ask_json(&self.frr_socket(router), command, events::ANSWER));
+        }
         answers::beliefs(group, |what| self.ask(router, what))
     }
 
