@@ -163,7 +163,8 @@ impl Router {
     pub(super) fn next_pim_timeout(&self) -> Option<Time> {
         let links = self.ports.values().filter_map(|port| port.pim.as_ref()?.next_timeout());
         let dense = self.dense.as_ref().and_then(Dense::next_timeout);
-        links.chain(dense).chain(self.sparse.as_ref().and_then(Sparse::next_timeout)).min()
+        let bsr = self.bsr.as_ref().and_then(Bsr::next_timeout);
+        links.chain(dense).chain(bsr).chain(self.sparse.as_ref().and_then(Sparse::next_timeout)).min()
     }
 
     /// Takes leave of all neighbours.

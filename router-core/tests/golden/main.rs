@@ -11,6 +11,7 @@
 //! Before a step, all timers up to its time run, each at its own; their outputs stand before the step's. `GOLDEN=rewrite cargo test
 //! -p router-core --test golden` writes what came out into the files, for review.
 
+mod bootstrap;
 mod pim;
 
 use std::fmt::Write as _;
@@ -297,6 +298,11 @@ fn event_text(kind: &EventKind) -> String {
         EventKind::Downstream { source, group, interface, state } => {
             format!("downstream ({source} {group} {interface}) {state}")
         }
+        EventKind::Bsr { zone, state, bsr } => {
+            let zone = zone.map_or_else(|| "domain".to_owned(), |zone| zone.to_string());
+            format!("bsr {zone} {state} {}", bsr.map_or_else(|| "-".to_owned(), |bsr| bsr.to_string()))
+        }
+        EventKind::RpSet { range, rps } => format!("rp-set {range} {}", listed(rps)),
         EventKind::Register { source, group, state } => format!("register ({source} {group}) {state}"),
         EventKind::Assert { source, group, interface, state, winner } => {
             let winner = winner.map(|winner| format!(" winner {winner}")).unwrap_or_default();

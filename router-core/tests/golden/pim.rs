@@ -9,11 +9,13 @@
 //! - `graft S G [, S G]... to UPSTREAM`, `graft-ack S G [, S G]... to UPSTREAM`
 //! - `assert S G pref P metric M [rpt]`, `assert S G infinite`
 //! - `refresh S G originator O pref P metric M [rpt] mask LENGTH ttl T [p] [n] [o] interval SECONDS`, and `infinite` for `pref P metric M`
+//! - `bootstrap ...` and `candidate-rp ...` as [`bootstrap`](super::bootstrap) has them
 //! - `pim HEX`: octets as they are
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::bootstrap;
 use router_core::router::Datagram;
 use router_core::wire::checksum::internet;
 use router_core::wire::pim::{
@@ -22,40 +24,45 @@ use router_core::wire::pim::{
 };
 
 /// The words of a text, with complaints that name it.
-struct Words<'a> {
+pub struct Words<'a> {
     text: &'a str,
     rest: std::iter::Peekable<std::str::SplitWhitespace<'a>>,
 }
 
 impl<'a> Words<'a> {
-    fn new(text: &'a str) -> Words<'a> {
+    pub fn new(text: &'a str) -> Words<'a> {
         Words { text, rest: text.split_whitespace().peekable() }
     }
 
-    fn next(&mut self) -> &'a str {
+    pub fn next(&mut self) -> &'a str {
         self.rest.next().unwrap_or_else(|| panic!("{} ends too soon", self.text))
     }
 
     /// Takes the next word if it is this one.
-    fn has(&mut self, word: &str) -> bool {
+    pub fn has(&mut self, word: &str) -> bool {
         self.rest.next_if(|next| *next == word).is_some()
     }
 
-    fn value<T: std::str::FromStr>(&mut self) -> T {
+    pub fn value<T: std::str::FromStr>(&mut self) -> T {
         let word = self.next();
         word.parse().unwrap_or_else(|_| panic!("{word} in {}", self.text))
     }
 
-    fn named<T: std::str::FromStr>(&mut self, name: &str) -> T {
+    pub fn named<T: std::str::FromStr>(&mut self, name: &str) -> T {
         assert!(self.has(name), "no {name} in {}", self.text);
         self.value()
     }
 
-    fn optional<T: std::str::FromStr>(&mut self, name: &str) -> Option<T> {
+    pub fn optional<T: std::str::FromStr>(&mut self, name: &str) -> Option<T> {
         self.has(name).then(|| self.value())
     }
 
-    fn end(&mut self) {
+    /// All words that are left.
+    pub fn rest(self) -> impl Iterator<Item = &'a str> {
+        self.rest
+    }
+
+    pub fn end(&mut self) {
         assert_eq!(self.rest.next(), None, "{}", self.text);
     }
 }
@@ -74,6 +81,8 @@ pub fn is_message(text: &str) -> bool {
         "pim",
         "register",
         "register-stop",
+        "bootstrap",
+        "candidate-rp",
     ];
     words.contains(&text.split_whitespace().next().unwrap_or_default())
 }
@@ -98,7 +107,9 @@ pub fn datagram(text: &str, source: IpAddr) -> Datagram {
         Message::Graft(graft) | Message::GraftAck(graft) => graft.upstream,
         _ => ALL_PIM_ROUTERS.into(),
     };
-    let ttl = if matches!(message, Message::Register(_) | Message::RegisterStop(_)) { 61 } else { 1 };
+    let is_routed =
+        matches!(message, Message::Register(_) | Message::RegisterStop(_) | Message::CandidateRpAdvertisement(_));
+    let ttl = if is_routed { 61 } else { 1 };
     Datagram { ttl, ..packet(destination, message.emit(source, destination)) }
 }
 
@@ -116,6 +127,8 @@ fn message(text: &str) -> Message {
             words.end();
             Message::Register(Register { border: false, null, packet: inner(source, group, null, WHOLE_TTL - 1) })
         }
+        "bootstrap" => Message::Bootstrap(bootstrap::bootstrap(text)),
+        "candidate-rp" => Message::CandidateRpAdvertisement(bootstrap::candidate_rp(words)),
         "register-stop" => {
             let (source, group) = (words.value(), words.value());
             words.end();
@@ -254,6 +267,10 @@ pub fn routed(datagram: &Datagram) -> String {
             assert_eq!((datagram.traffic_class, stop.mask_length), (0xc0, 32));
             format!("register-stop {} {}", stop.source, stop.group)
         }
+        Message::CandidateRpAdvertisement(message) => {
+            assert_eq!(datagram.traffic_class, 0xc0);
+            bootstrap::candidate_rp_words(&message)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -278,12 +295,17 @@ pub fn sent(datagram: &Datagram) -> String {
         Message::Graft(graft) => graft.upstream,
         // To whoever sent the graft, which nothing in it says.
         Message::GraftAck(_) => datagram.destination,
+        // To everybody, or to a neighbour that is new.
+        Message::Bootstrap(_) => datagram.destination,
         _ => ALL_PIM_ROUTERS.into(),
     };
     assert_eq!(datagram.destination, destination, "{message:?}");
     match &message {
         Message::Hello(hello) => hello_words(hello),
-        Message::Register(_) | Message::RegisterStop(_) => panic!("{message:?} on a link"),
+        Message::Bootstrap(message) => bootstrap::bootstrap_words(message),
+        Message::Register(_) | Message::RegisterStop(_) | Message::CandidateRpAdvertisement(_) => {
+            panic!("{message:?} on a link")
+        }
         Message::JoinPrune(message) => join_prune_words("", message),
         Message::Graft(graft) => join_prune_words("graft", graft),
         Message::GraftAck(graft) => join_prune_words("graft-ack", graft),
@@ -375,6 +397,8 @@ fn words_and_messages_say_the_same() {
         "assert 10.1.0.9 239.1.1.1 pref 110 metric 20",
         "assert 10.1.0.9 239.1.1.1 infinite",
         "refresh 10.1.0.9 239.1.1.1 originator 10.0.0.1 pref 110 metric 20 mask 24 ttl 30 p o interval 60",
+        "bootstrap 10.9.9.9 priority 64 hash 30 tag 00ff",
+        "bootstrap 10.9.9.9 priority 0 hash 0 tag abcd n ; 239.0.0.0/8 zone 2 10.7.0.1:150:192 ; 239.1.0.0/16 bidir 0",
         "refresh 10.1.0.9 239.1.1.1 originator 10.0.0.1 infinite mask 0 ttl 1 n interval 5",
     ] {
         assert!(is_message(text));

@@ -1,5 +1,6 @@
 //! Sparse mode routers together deliver what they should, and keep nothing that nobody needs.
 
+mod drive;
 mod net;
 mod scale;
 
@@ -54,6 +55,16 @@ fn cases() -> u32 {
 fn look(net: &mut Net, packets: u32) {
     net.copies.clear();
     net.run_for(PACKETS_EVERY * packets + PACKETS_EVERY / 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2 * cases(), max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_inputs_leave_the_router_whole_and_nothing_lasts(tape in proptest::collection::vec(any::<u8>(), 0..3000)) {
+        let first = drive::drive(&tape);
+        prop_assert_eq!(first, drive::drive(&tape));
+    }
 }
 
 proptest! {

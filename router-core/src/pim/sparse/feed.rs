@@ -81,14 +81,17 @@ impl Sparse {
         hold_time: u16,
     ) -> bool {
         use downstream::Action;
-        let state = match tree.key() {
-            Some(key) => self.source(key).map(|entry| &mut entry.interfaces.entry(i).downstream),
-            None => self.star(tree.group).map(|star| &mut star.interfaces.entry(i).downstream),
-        };
-        let Some(state) = state else { return false };
-        let before = *state;
+        let v = self.view(context, tree);
+        let before = if tree.source.is_some() { v.entry.downstream(i) } else { v.star.downstream(i) };
         let (after, actions) = downstream::transition(before, event);
-        *state = after;
+        if before != after {
+            let state = match tree.key() {
+                Some(key) => self.source(key).map(|entry| &mut entry.interfaces.entry(i).downstream),
+                None => self.star(tree.group).map(|star| &mut star.interfaces.entry(i).downstream),
+            };
+            let Some(state) = state else { return false };
+            *state = after;
+        }
         let machine = if tree.source.is_some() { Machine::SparseDownstream } else { Machine::SparseDownstreamAll };
         self.coverage.note(machine, &before, &event);
         let (expiry, pending) = (Timer::Expiry(tree, i), Timer::PrunePending(tree, i));
@@ -120,10 +123,11 @@ impl Sparse {
     ) -> bool {
         use downstream_rpt::Action;
         let Some(entry) = self.source(key) else { return false };
-        let state = &mut entry.interfaces.entry(i).rpt;
-        let before = *state;
+        let before = entry.downstream_rpt(i);
         let (after, actions) = downstream_rpt::transition(before, event);
-        *state = after;
+        if before != after {
+            entry.interfaces.entry(i).rpt = after;
+        }
         self.coverage.note(Machine::SparseDownstreamRpt, &before, &event);
         let (expiry, pending) = (Timer::RptExpiry(key, i), Timer::RptPrunePending(key, i));
         for action in actions {

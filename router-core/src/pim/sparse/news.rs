@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::entry::{Timer, Tree};
-use super::{Action, Context, Sparse, assert, macros, register, upstream};
+use super::{Action, Context, Sparse, assert, downstream, downstream_rpt, macros, register, upstream};
 use crate::counters::DropReason;
 use crate::forwarding::EntryKey;
 use crate::pim::link::Change;
@@ -107,7 +107,37 @@ impl Sparse {
         for tree in trees {
             self.evaluate(context, tree);
         }
+        if macros::link(context.ports, i).is_some_and(|link| link.neighbours().is_empty()) {
+            self.end_for_ever(context, i);
+        }
         self.run_out(context);
+    }
+
+    /// With nobody left on a link, what holds for ever there speaks for nobody (§4.9.5: it may time out by local policy).
+    fn end_for_ever(&mut self, context: &mut Context<'_>, i: InterfaceId) {
+        use downstream::State;
+        use downstream_rpt::State as Rpt;
+        let stars = self.stars.iter().filter(|(_, star)| star.downstream(i) != State::NoInfo);
+        let mut joined: Vec<Tree> = stars.map(|(group, _)| Tree::all(*group)).collect();
+        let mut pruned = Vec::new();
+        for (key, entry) in self.sources() {
+            if entry.downstream(i) != State::NoInfo {
+                joined.push(key.into());
+            }
+            if entry.downstream_rpt(i) != Rpt::NoInfo {
+                pruned.push(key);
+            }
+        }
+        joined.retain(|tree| !self.timers.is_running(Timer::Expiry(*tree, i)));
+        pruned.retain(|key| !self.timers.is_running(Timer::RptExpiry(*key, i)));
+        for tree in joined {
+            self.downstream(context, tree, i, downstream::Event::ExpiryTimerExpires, 0);
+            self.evaluate(context, tree);
+        }
+        for key in pruned {
+            self.downstream_rpt(context, key, i, downstream_rpt::Event::ExpiryTimerExpires, 0);
+            self.evaluate_source(context, key);
+        }
     }
 
     /// Looks at who is the designated router of each interface: where that changed, so did what this router does for members and sources.
