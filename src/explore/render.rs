@@ -103,7 +103,7 @@ impl Rendering<'_> {
             Item::Meet => self.meet(),
             Item::Act(action) => {
                 if self.happens(action) {
-                    self.only_joins = self.only_joins.and_then(|lost| only_joins(action, lost, &self.cut));
+                    self.only_joins = self.only_joins.and_then(|lost| only_joins(action, lost));
                     self.steps.push(action.clone());
                     self.is_at_rest = false;
                 }
@@ -194,6 +194,9 @@ impl Rendering<'_> {
                 let is_cut = self.cut.remove(wire);
                 if !self.lossy.remove(wire) && !is_cut {
                     return false;
+                }
+                if is_cut {
+                    self.only_joins = None;
                 }
                 // What was said meanwhile was said to nobody.
                 self.is_missed |= self.silent.remove(wire);
@@ -311,11 +314,12 @@ fn is_sent_again(message: Message) -> bool {
 }
 
 /// Whether it is still only joins after one more action, and grafts that were lost: so many.
-fn only_joins(action: &Action, lost: u32, cut: &BTreeSet<WireId>) -> Option<u32> {
+fn only_joins(action: &Action, lost: u32) -> Option<u32> {
     match action {
         Action::Join { .. } => Some(lost),
         Action::Drop(loss) if is_sent_again(loss.message) => Some(lost + loss.count),
-        Action::Restore { .. } if cut.is_empty() => Some(lost),
+        // Of losses; that of a cut has been told apart.
+        Action::Restore { .. } => Some(lost),
         _ => None,
     }
 }

@@ -101,13 +101,19 @@ pub fn scaled(plan: &Plan, span: Option<Span>, otherwise: u64) -> Duration {
 /// The name of hosts' versions among [`keys`].
 const VERSIONS: &str = "host versions";
 
-/// What of a plan's settings can be put back on its own.
+/// Whether a plan's settings can be put back all at once, or only those of [`keys`].
+pub fn are_free(plan: &Plan) -> bool {
+    !has_version_1(plan)
+}
+
+/// What of a plan's settings can be put back on its own: with IGMPv1, not how often routers ask, for its hosts take their 10 s.
 pub fn keys(plan: &Plan) -> BTreeSet<String> {
     let mut keys = BTreeSet::from([VERSIONS.to_owned()]);
     for router in plan.nodes.iter().filter_map(|node| node.router()) {
         for settings in [serde_json::to_value(&router.igmp), serde_json::to_value(&router.pim)] {
             let Ok(serde_json::Value::Object(map)) = settings else { continue };
-            keys.extend(map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key));
+            let given = map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key);
+            keys.extend(given.filter(|key| are_free(plan) || key != "query-interval"));
         }
     }
     keys

@@ -123,7 +123,7 @@ impl Shrinking<'_> {
     fn settings(&mut self, best: &mut Schedule) {
         let mut all = best.clone();
         all.plan = settings::restored(&best.plan, self.base, None);
-        if self.take(best, all) {
+        if settings::are_free(&best.plan) && self.take(best, all) {
             return;
         }
         for key in settings::keys(&best.plan) {

@@ -203,6 +203,11 @@ impl<N: Network> Run<'_, N> {
                 self.history.prolong(at, grace);
                 let call = self.since(at);
                 self.history.change(at, call, grace, |world| world.fail(cut));
+                if cut.end.is_some() && !self.plan.wire(cut.wire).kind.is_link() {
+                    // On a LAN, the others only miss whoever is cut off, and one whose prune that one has overridden waits for t_limit.
+                    let missed = self.convergence.liveness + self.convergence.prune_limit;
+                    self.history.upset(at, at + missed);
+                }
                 self.last_fault = Some(at);
             }
             Action::Drop(loss) => {
@@ -229,7 +234,7 @@ impl<N: Network> Run<'_, N> {
                     }
                 }
                 let call = self.since(at);
-                self.history.change(at, call, self.options.slack, |world| world.restore(*wire, *end));
+                self.history.change(at, call, self.transition_grace(), |world| world.restore(*wire, *end));
                 self.last_restart = Some(at);
                 // A repair may cost packets as well: whoever changes back to the better path is without any for a moment.
                 self.last_fault = Some(at);
@@ -254,7 +259,7 @@ impl<N: Network> Run<'_, N> {
                     self.last_fault = Some(before);
                 }
                 let call = self.since(before);
-                self.history.change(before.min(at), call, self.options.slack, |world| world.restart(*node));
+                self.history.change(before.min(at), call, self.transition_grace(), |world| world.restart(*node));
                 self.history.upset(before.min(at), self.network.now());
                 self.history.went_on(*node, at);
                 self.last_restart = Some(at);
@@ -529,6 +534,12 @@ impl<N: Network> Run<'_, N> {
                 });
             }
         }
+    }
+
+    /// How long routers may act by the world before a repair: asserts that were decided in it still hold.
+    fn transition_grace(&self) -> Duration {
+        let pace = self.streams.iter().map(|s| check::latency::pace(&s.stream)).max().unwrap_or_default();
+        self.convergence.settle(pace) + self.options.slack
     }
 
     /// How long routers may go on forwarding to somebody who left.
