@@ -4,6 +4,7 @@ pub mod agree;
 pub mod bench;
 pub mod commands;
 pub mod daemon;
+pub mod explore;
 pub mod lab;
 pub mod network;
 pub mod observe;

@@ -114,8 +114,8 @@ fn said_of_shape(shape: &str) -> String {
 fn shapes_that_are_too_large_or_none() {
     let said: Vec<String> = [
         "star: 40",
-        "grid: [101, 100]",
-        "grid: [60, 100], hosts: all",
+        "grid: [161, 100]",
+        "grid: [90, 100], hosts: all",
         "grid: [2, 9], torus: true",
         "grid: [1, 2, 3]",
         "fat-tree: 7",

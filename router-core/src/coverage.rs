@@ -4,7 +4,7 @@
 //! table depends on inputs alone, as everything in a router does. [`Router::coverage`](crate::router::Router::coverage) gives that of all
 //! machines of a router; a search merges those of many ([`Coverage::merge`]).
 //!
-//! To add a machine: give its states and events names ([`named!`]), add it to [`Machine`] and its [`Table`], and note pairs.
+//! To add a machine: give its states and events names ([`named!`](crate::named)), add it to [`Machine`] and its [`Table`], and note pairs.
 
 /// States or events, each with a name and a place in a fixed list.
 pub trait Named {

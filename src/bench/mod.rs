@@ -13,6 +13,7 @@ pub mod lab;
 pub mod member;
 mod networks;
 mod place;
+pub mod simulate;
 mod table;
 
 use std::path::PathBuf;

@@ -132,6 +132,74 @@ pub fn grid(side: usize, settings: &str) -> Result<Plan, NoFigure> {
     plan(&format!("name: bench-grid\ndefaults: {{router: {{{settings}}}}}\nnodes:\n{nodes}links:\n{links}"))
 }
 
+/// The diamond of `topologies/dense-diamond.yaml` with the RFC's timers, idle for an hour.
+///
+/// # Errors
+/// As [`chain`].
+pub fn idle_diamond() -> Result<Plan, NoFigure> {
+    let (head, _) = DIAMOND.split_once("\nscenarios:").ok_or_else(|| NoFigure::failed("it has no scenarios"))?;
+    let mut plan =
+        plan(&format!("{head}\nscenarios: [{{name: hour, steps: [expect: {{neighbours: all}}, wait: 1h]}}]\n"))?;
+    plan.timers = 1.0;
+    Ok(plan)
+}
+
+const DIAMOND: &str = include_str!("../../topologies/dense-diamond.yaml");
+
+/// A 10x10 grid of dense mode with default timers: twenty groups with four members each, and a packet to each of them every ten seconds, for an
+/// hour.
+///
+/// # Errors
+/// As [`chain`].
+pub fn busy_grid() -> Result<Plan, NoFigure> {
+    plan(
+        "name: bench-busy-grid
+families: [ipv4]
+generate: {grid: [10, 10], hosts: [r2c9, r5c5, r9c2, r10c10]}
+defaults: {router: {multicast: pim-dm}}
+nodes: {src: {kind: host}}
+links: [{between: [src, r1c1]}]
+scenarios:
+  - name: hour
+    steps:
+      - expect: {neighbours: all}
+      - join: {hosts: [h-r2c9, h-r5c5, h-r9c2, h-r10c10], group: 239.1.1.1, groups: 20}
+      - stream: {name: news, from: src, group: 239.1.1.1, groups: 20, rate: 2pps, ttl: 64}
+      - wait: 1h
+      - expect: {delivered: news}
+",
+    )
+}
+
+/// A grid of dense mode with so many routers on a side, a multiple of ten, a source at a corner, a hundred members spread over it: until
+/// the stream has its tree.
+///
+/// # Errors
+/// As [`chain`].
+pub fn vast_grid(side: usize) -> Result<Plan, NoFigure> {
+    let places = || (1..=10).flat_map(|row| (1..=10).map(move |column| (row * side / 10, column * side / 10)));
+    let routers: Vec<String> = places().map(|(row, column)| format!("r{row}c{column}")).collect();
+    let hosts: Vec<String> = routers.iter().map(|router| format!("h-{router}")).collect();
+    let (routers, hosts) = (routers.join(", "), hosts.join(", "));
+    plan(&format!(
+        "name: bench-vast-grid
+families: [ipv4]
+generate: {{grid: [{side}, {side}], hosts: [{routers}]}}
+defaults: {{router: {{multicast: pim-dm}}}}
+nodes: {{src: {{kind: host}}}}
+links: [{{between: [src, r1c1]}}]
+scenarios:
+  - name: tree
+    steps:
+      - expect: {{neighbours: all}}
+      - join: {{hosts: [{hosts}], group: 239.1.1.1}}
+      - stream: {{name: news, from: src, group: 239.1.1.1, rate: 10pps, ttl: 255}}
+      - expect: {{delivered: news, within: 30s}}
+      - expect: {{tree: news, within: convergence}}
+"
+    ))
+}
+
 fn plan(text: &str) -> Result<Plan, NoFigure> {
     crate::topology::parse("bench", text).map_err(|faults| NoFigure::failed(faults.plain()))
 }
@@ -152,5 +220,7 @@ mod tests {
         assert_eq!((diamond().unwrap().wires.len(), dense_chain().unwrap().wires.len()), (6, 4));
         let plan = grid(10, "multicast: pim-dm").unwrap();
         assert_eq!((plan.nodes.len(), plan.wires.len()), (201, 281));
+        assert_eq!((idle_diamond().unwrap().timers, busy_grid().unwrap().nodes.len()), (1.0, 105));
+        assert_eq!(vast_grid(10).unwrap().nodes.len(), 201);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::files;
 use super::labs::Where;
 use super::test::interrupt::Interrupt;
 use super::test::keep::Keep;
@@ -14,7 +15,6 @@ use crate::lab::{self, Lab};
 use crate::network::simulated::{self, SimulatedNetwork};
 use crate::network::{Network as _, NetworkError};
 use crate::scenario::{self, Verdict};
-use crate::topology;
 use crate::topology::plan::Plan;
 
 /// Arguments of `testbed agree`.
@@ -41,21 +41,7 @@ const PICTURE: &str = "picture.json";
 
 /// Runs the verb: a line a scenario, and each difference with both sides.
 pub fn run(args: Args) -> Result {
-    let mut plans = Vec::new();
-    let mut faults = String::new();
-    for file in &args.files {
-        match topology::load(file) {
-            Ok(plan) => {
-                faults.push_str(&super::refusals(&plan));
-                plans.push(plan);
-            }
-            Err(wrong) => faults.push_str(&wrong.render(false)),
-        }
-    }
-    if !faults.is_empty() {
-        eprint!("{faults}");
-        return Ok(Outcome::BadInput.into());
-    }
+    let Some(plans) = files::plans(&args.files, |_| Vec::new()) else { return Ok(Outcome::BadInput.into()) };
     let all = select::cases(&plans, args.filter.as_deref()).map_err(Failure::bad_input)?;
     let mut cases = Vec::new();
     for case in all {

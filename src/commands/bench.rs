@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::labs::Where;
 use super::{Failure, Outcome, Result};
-use crate::bench::{NoFigure, Report, Setting, bulk, chain, failover, grid, lab, member, render};
+use crate::bench::{NoFigure, Report, Setting, bulk, chain, failover, grid, lab, member, render, simulate};
 
 /// Measurements of each variant, unless asked for otherwise.
 const ROUNDS: usize = 5;
@@ -51,6 +51,10 @@ enum Experiment {
     DenseFailover,
     /// PIM dense mode on a grid of 100 routers with a member each: delivery, the tree, and processor time at rest (about ten minutes with three rounds).
     DenseGrid,
+    /// An hour of protocol time in the simulator: the diamond of dense mode, idle, and a grid of 100 routers with 20 groups.
+    SimulateHour,
+    /// A grid of 10,000 routers in the simulator, until its tree stands, and the memory that it takes.
+    SimulateGrid,
     /// The bulk sender and receiver beside a bare loop.
     Bulk,
 }
@@ -76,6 +80,8 @@ enum Part {
     Failover { rate: u32 },
     #[command(hide = true)]
     Grid { what: grid::What },
+    #[command(hide = true)]
+    Simulated { what: simulate::What },
     #[command(hide = true)]
     BulkBare,
     #[command(hide = true)]
@@ -121,6 +127,12 @@ pub fn run(args: Args) -> Result {
     if chosen(Experiment::DenseGrid) {
         report.series.extend(grid::experiment(&setting, &mut tell));
     }
+    if chosen(Experiment::SimulateHour) {
+        report.series.extend(simulate::hours(&setting, &mut tell));
+    }
+    if chosen(Experiment::SimulateGrid) {
+        report.series.extend(simulate::grid(&setting, &mut tell));
+    }
     if chosen(Experiment::Bulk) {
         report.series.extend(bulk::experiment(&setting, &mut tell));
     }
@@ -145,6 +157,7 @@ fn run_part(part: &Part, testbed: &Path) -> Result {
         Part::MemberStarts => give(member::measure_starts()),
         Part::Failover { rate } => give(failover::measure(rate)),
         Part::Grid { what } => give(grid::measure(what)),
+        Part::Simulated { what } => give(simulate::measure(what)),
         Part::BulkBare => give(bulk::bare(testbed)),
         Part::BulkStamped => give(bulk::stamped()),
     }

@@ -12,7 +12,9 @@ pub mod completions;
 pub mod doctor;
 pub mod down;
 pub mod exec;
+pub mod explore;
 mod figures;
+mod files;
 pub mod graph;
 pub mod import;
 pub mod inside;
@@ -108,6 +110,8 @@ pub enum Command {
     Test(test::Args),
     /// Run the scenarios of files in virtual time, without building anything.
     Simulate(simulate::Args),
+    /// Hunt for violations with random schedules in virtual time.
+    Explore(explore::Args),
     /// Run the scenarios of files on the kernel and in virtual time, and compare.
     Agree(agree::Args),
     /// Run a command in a node.
@@ -157,6 +161,7 @@ impl Command {
             Command::Ps(args) => ps::run(args),
             Command::Test(args) => test::run(args),
             Command::Simulate(args) => simulate::run(args),
+            Command::Explore(args) => explore::run(args),
             Command::Agree(args) => agree::run(args),
             Command::Exec(args) => exec::run(args),
             Command::Shell(args) => shell::run(args),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use router_core::control::client::{Client, ClientError};
 use router_core::router::SourceFilter;
-use router_core::show::{Entry, Group, Interface, Neighbour, Route, Show, Shown, Tree};
+use router_core::show::{BsrZone, Entry, Group, Interface, Neighbour, Route, RpMapping, Show, Shown, Tree};
 use tabled::builder::Builder;
 use tabled::settings::object::{Columns, Rows};
 use tabled::settings::{Alignment, Modify, Padding, Style};
@@ -175,6 +175,16 @@ fn table(shown: &Shown) -> String {
             "no PIM neighbours",
             list.iter().map(neighbour),
         ),
+        Shown::Bsr(list) => rows(
+            &["zone", "state", "bootstrap router", "priority", "hash mask", "up for", "times out", "candidates"],
+            "no bootstrap router",
+            list.iter().map(bsr),
+        ),
+        Shown::Rp(list) => rows(
+            &["groups", "rendezvous point", "origin", "zone", "priority", "expires"],
+            "no rendezvous points",
+            list.iter().map(rendezvous_point),
+        ),
         Shown::Trees(list) => {
             rows(&["source", "group", "RPF", "upstream", "timers", "interfaces"], "no trees", list.iter().map(tree))
         }
@@ -227,6 +237,31 @@ fn neighbour(it: &Neighbour) -> Vec<String> {
         ms(it.override_interval_ms),
         ms(it.propagation_delay_ms),
         if it.state_refresh { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+fn bsr(it: &BsrZone) -> Vec<String> {
+    vec![
+        it.zone.map_or_else(|| "all".to_owned(), |zone| zone.to_string()),
+        it.state.clone(),
+        it.bsr.map_or_else(|| "none".to_owned(), |bsr| bsr.to_string()),
+        it.priority.map(|priority| priority.to_string()).unwrap_or_default(),
+        it.hash_mask_length.map(|length| length.to_string()).unwrap_or_default(),
+        it.up_ms.map(seconds).unwrap_or_default(),
+        it.bootstrap_ms.map(seconds).unwrap_or_default(),
+        it.candidate_rps.len().to_string(),
+    ]
+}
+
+fn rendezvous_point(it: &RpMapping) -> Vec<String> {
+    let wins = if it.overrides { ", overrides" } else { "" };
+    vec![
+        it.range.to_string(),
+        it.rp.to_string(),
+        format!("{}{wins}", it.origin),
+        it.zone.map_or_else(|| "all".to_owned(), |zone| zone.to_string()),
+        it.priority.map(|priority| priority.to_string()).unwrap_or_default(),
+        it.expires_ms.map(seconds).unwrap_or_default(),
     ]
 }
 

@@ -1,23 +1,19 @@
 //! `testbed simulate`: run the scenarios of files in virtual time.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::files;
 use super::test::{judged, publish, select, write};
 use super::{Failure, Outcome, Result};
+use crate::explore;
 use crate::network::simulated::{self, SimulatedNetwork};
 use crate::report::Report;
 use crate::scenario::{self, ScenarioReport, Verdict};
 use crate::topology;
 use crate::topology::plan::{Daemon, NodeKind, Plan};
-
-/// What is added to a protocol's own deadline: a kernel's ticks, a stream's interval, an agent's turn.
-const SLACK: Duration = Duration::from_millis(200);
-/// How long packets may be under way beside the wires' own delays.
-const DRAIN: Duration = Duration::from_millis(20);
 
 /// Arguments of `testbed simulate`.
 #[derive(Debug, clap::Args)]
@@ -61,24 +57,11 @@ fn scale(text: &str) -> std::result::Result<f64, String> {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
-    let mut plans = Vec::new();
-    let mut faults = String::new();
-    let terminal = std::io::stderr().is_terminal();
-    for file in &args.files {
-        match topology::load(file) {
-            Ok(mut plan) => {
-                prepare(&mut plan, &args);
-                faults.extend(simulated::refusals(&plan).iter().map(|line| format!("{}: {line}\n", plan.file)));
-                faults.push_str(&super::refusals(&plan));
-                plans.push(plan);
-            }
-            Err(wrong) => faults.push_str(&wrong.render(terminal)),
-        }
-    }
-    if !faults.is_empty() {
-        eprint!("{faults}");
-        return Ok(Outcome::BadInput.into());
-    }
+    let look = |plan: &mut Plan| {
+        prepare(plan, &args);
+        simulated::refusals(plan)
+    };
+    let Some(plans) = files::plans(&args.files, look) else { return Ok(Outcome::BadInput.into()) };
     let cases = select::cases(&plans, args.filter.as_deref()).map_err(Failure::bad_input)?;
     if let Some(path) = &args.junit {
         write(path, "")?;
@@ -93,11 +76,6 @@ pub fn run(args: Args) -> Result {
     // What was left out is said, and judges nothing.
     let verdicts = report.scenarios.iter().map(|scenario| scenario.verdict).filter(|v| *v != Verdict::Skipped);
     Ok(verdicts.max().map_or(Outcome::Machine, judged).into())
-}
-
-/// How scenarios are run in virtual time: no machine is slow, and no packet on its way for long.
-fn options() -> scenario::Options {
-    scenario::Options { slack: SLACK, late: Duration::ZERO, drain: DRAIN, ..scenario::Options::default() }
 }
 
 fn prepare(plan: &mut Plan, args: &Args) {
@@ -139,7 +117,7 @@ fn simulate_one(case: &select::Case<'_>) -> ScenarioReport {
         return trouble(case, Verdict::Skipped, why);
     }
     let mut network = SimulatedNetwork::new(case.plan);
-    scenario::run(case.plan, case.scenario, &mut network, &options())
+    scenario::run(case.plan, case.scenario, &mut network, &explore::run::options())
 }
 
 fn trouble(case: &select::Case<'_>, verdict: Verdict, text: String) -> ScenarioReport {

@@ -9,11 +9,11 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::files;
 use super::labs::Where;
 use super::{Failure, Outcome, Result, Verdict as Exit};
 use crate::report::{self, Report, Style};
 use crate::scenario::Verdict;
-use crate::topology;
 use interrupt::Interrupt;
 use keep::Keep;
 
@@ -45,22 +45,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
     // Everything is loaded and checked before anything is built.
-    let mut plans = Vec::new();
-    let mut faults = String::new();
-    let terminal = std::io::stderr().is_terminal();
-    for file in &args.files {
-        match topology::load(file) {
-            Ok(plan) => {
-                faults.push_str(&super::refusals(&plan));
-                plans.push(plan);
-            }
-            Err(wrong) => faults.push_str(&wrong.render(terminal)),
-        }
-    }
-    if !faults.is_empty() {
-        eprint!("{faults}");
-        return Ok(Outcome::BadInput.into());
-    }
+    let Some(plans) = files::plans(&args.files, |_| Vec::new()) else { return Ok(Outcome::BadInput.into()) };
     let cases = select::cases(&plans, args.filter.as_deref()).map_err(Failure::bad_input)?;
     // What cannot be written is better known before an hour of scenarios than after it.
     if let Some(path) = &args.junit {

@@ -180,8 +180,19 @@ fn scaled_sparse(plan: &Plan, set: Pim) -> Pim {
     let candidate_bsr = set
         .candidate_bsr
         .as_ref()
-        .map(|bsr| CandidateBsr { interval: Some(Span(secs(bsr.interval, 60))), ..bsr.clone() });
+        .map(|bsr| CandidateBsr { interval: Some(Span(secs(bsr.interval.or(set.bs_period), 60))), ..bsr.clone() });
+    // The domain's period follows its own candidate's, and the time-out the period: BS_Timeout is no announced time, so that all of it scales.
+    let own_period = set.candidate_bsr.as_ref().and_then(|bsr| bsr.interval);
+    let bs_period = secs(own_period.or(set.bs_period), 60);
+    let bs_timeout =
+        set.bs_timeout.map_or(bs_period * 2 + plan.scaled(Duration::from_secs(10)), |value| plan.scaled(value.get()));
     Pim {
+        bs_period: Some(Span(bs_period)),
+        bs_timeout: Some(Span(bs_timeout)),
+        bs_min_interval: Some(Span(secs(set.bs_min_interval, 10))),
+        bs_rand_override_unit: Some(Span(secs(set.bs_rand_override_unit, 1))),
+        sz_timeout: Some(Span(set.sz_timeout.map_or(bs_timeout * 10, |value| plan.scaled(value.get())))),
+        c_rp_adv_backoff: Some(Span(secs(set.c_rp_adv_backoff, 3))),
         join_prune_period: Some(Span(period)),
         join_prune_hold_time: Some(Span(up_to(hold, SECOND))),
         keepalive_period: Some(Span(secs(set.keepalive_period, 210))),

@@ -126,6 +126,15 @@ pub fn describe(event: &EventKind) -> String {
         EventKind::Downstream { source, group, interface, state } => {
             format!("has {interface} {state} for ({source}, {group})")
         }
+        EventKind::Bsr { zone, state, bsr } => {
+            let of = zone.map(|zone| format!(" of {zone}")).unwrap_or_default();
+            let who = bsr.map_or_else(|| "no bootstrap router".to_owned(), |bsr| format!("the bootstrap router {bsr}"));
+            format!("has {who}{of}, in state {state}")
+        }
+        EventKind::RpSet { range, rps } => {
+            let rps: Vec<String> = rps.iter().map(ToString::to_string).collect();
+            format!("knows for {range} the rendezvous points {}", rps.join(", "))
+        }
         EventKind::Register { source, group, state } => {
             format!("has the register of ({source}, {group}) in state {state}")
         }

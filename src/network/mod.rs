@@ -18,7 +18,7 @@ pub use router_core::time::Time;
 use router_core::wire::pim;
 
 use crate::topology::plan::{Attachment, NodeId, WireId};
-use crate::topology::steps::{Cut, Message, MessageLoss, Place, SourceFilter, Stream};
+use crate::topology::steps::{Cut, Message, MessageLoss, Mistreatment, Place, SourceFilter, Stream};
 
 /// A packet of a stream as a host's socket received it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -306,7 +306,9 @@ pub trait Network {
     fn lose(&mut self, loss: &MessageLoss) -> Result<LossId, NetworkError>;
     /// How many messages such a loss has taken so far, or until it was undone.
     fn dropped(&mut self, loss: LossId) -> Result<u64, NetworkError>;
-    /// Undoes faults and losses of messages of a wire (of one end).
+    /// Has a wire mistreat frames until it is restored.
+    fn mistreat(&mut self, how: &Mistreatment) -> Result<Time, NetworkError>;
+    /// Undoes faults, losses of messages and mistreatments of a wire (of one end).
     fn restore(&mut self, wire: WireId, end: Option<Attachment>) -> Result<Time, NetworkError>;
     /// Kills a router's daemon.
     fn kill(&mut self, router: NodeId) -> Result<Time, NetworkError>;

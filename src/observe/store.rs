@@ -300,6 +300,12 @@ fn classify_pim(message: &pim::Message) -> (Message, Vec<IpAddr>) {
             let kind = if register.null { Message::PimNullRegister } else { Message::PimRegister };
             (kind, registered_group(&register.packet).into_iter().collect())
         }
+        pim::Message::Bootstrap(message) => {
+            (Message::PimBootstrap, message.ranges.iter().map(|range| range.group).collect())
+        }
+        pim::Message::CandidateRpAdvertisement(message) => {
+            (Message::PimCandidateRpAdvertisement, message.groups.iter().map(|range| range.group).collect())
+        }
         pim::Message::RegisterStop(stop) => (Message::PimRegisterStop, vec![stop.group]),
     }
 }

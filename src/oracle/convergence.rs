@@ -116,8 +116,12 @@ impl Convergence {
         // One of them is the way to the source.
         let contested = u32::try_from(contested).unwrap_or(u32::MAX).saturating_sub(1);
         let hold = shortest(&|v| v.prune_hold_time);
+        // A prune holds for its hold time less J/P_Override_Interval (§4.4.2.1).
+        // That of a loser holds as long as the assert (§4.6.4.1).
+        let holds = hold.min(shortest(&|v| v.assert_time));
+        let least = holds.saturating_sub(longest(&|v| v.override_interval + v.propagation_delay));
         let is_refreshed =
-            ends.iter().all(|(_, v)| v.state_refresh_interval.is_some_and(|interval| interval * 2 < hold));
+            ends.iter().all(|(_, v)| v.state_refresh_interval.is_some_and(|interval| interval * 2 < least));
         Convergence {
             is_dense: true,
             hello: longest(&|v| v.triggered_hello_delay) * 2,

@@ -12,8 +12,9 @@ use std::net::IpAddr;
 
 use super::membership::{Certainty, runs_pim, wanted};
 use super::paths::Distances;
+use super::rendezvous::{Mode, mode};
 use super::world::World;
-use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, Unicast, WireId};
+use crate::topology::plan::{Attachment, NodeId, Plan, Unicast, WireId};
 use crate::topology::steps::CutKind;
 
 /// Where a router takes a source's packets from (RFC 3973 §4.1.3, RPF_interface(S) and what lies behind it).
@@ -37,17 +38,17 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    const NONE: Demand = Demand { is: Certainty::No, may_be: Certainty::No };
+    pub(super) const NONE: Demand = Demand { is: Certainty::No, may_be: Certainty::No };
 
-    fn both(certainty: Certainty) -> Demand {
+    pub(super) fn both(certainty: Certainty) -> Demand {
         Demand { is: certainty, may_be: certainty }
     }
 
-    fn or(self, other: Demand) -> Demand {
+    pub(super) fn or(self, other: Demand) -> Demand {
         Demand { is: self.is.max(other.is), may_be: self.may_be.max(other.may_be) }
     }
 
-    fn at_most(self, is: Certainty, may_be: Certainty) -> Demand {
+    pub(super) fn at_most(self, is: Certainty, may_be: Certainty) -> Demand {
         Demand { is: self.is.min(is), may_be: self.may_be.min(may_be) }
     }
 }
@@ -76,9 +77,9 @@ pub(super) struct Dense<'a> {
     demands: RefCell<BTreeMap<NodeId, Demand>>,
 }
 
-/// Whether a plan has dense mode routers at all.
-pub(super) fn is_in(plan: &Plan) -> bool {
-    plan.nodes.iter().any(|node| node.router().is_some_and(|r| r.multicast == Multicast::PimDm))
+/// Whether a plan has routers that handle a group in dense mode at all.
+pub(super) fn is_in(plan: &Plan, group: IpAddr) -> bool {
+    plan.node_ids().any(|node| mode(plan, node, group) == Some(Mode::Dense))
 }
 
 impl<'a> Dense<'a> {
@@ -285,14 +286,14 @@ impl<'a> Dense<'a> {
     }
 }
 
-/// Where every router that speaks dense mode takes packets from.
-fn rpf_of_all(plan: &Plan, world: &World, origin: Attachment, source: IpAddr) -> Vec<Option<Rpf>> {
+/// Where every router that speaks PIM would take a source's packets from.
+pub(super) fn rpf_of_all(plan: &Plan, world: &World, origin: Attachment, source: IpAddr) -> Vec<Option<Rpf>> {
     // A daemon that is dead or cuts that nobody notices move no unicast route.
     let unicast = world.unicast();
     let distances = Distances::to_wire(plan, &unicast, plan.interface(origin).wire);
     plan.node_ids()
         .map(|node| {
-            let router = plan.node(node).router().filter(|router| router.multicast == Multicast::PimDm)?;
+            let router = plan.node(node).router().filter(|router| router.multicast.is_pim())?;
             let connected = |n: &usize| {
                 let at = Attachment { node, interface: *n };
                 let is_up = matches!(world.cut_at(plan, at), None | Some(CutKind::Silent));

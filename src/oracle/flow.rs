@@ -9,9 +9,13 @@ use std::net::IpAddr;
 use super::deadlines::querier;
 use super::dense::{self, Dense, Rpf};
 use super::membership::{Certainty, accepts, runs_igmp, runs_pim, wanted};
+use super::rendezvous::{Mode, mode};
+use super::sparse::Sparse;
 use super::world::World;
 use crate::topology::plan::{Attachment, Daemon, Interface, Multicast, NodeId, Plan, StaticRoute, WireId, WireKind};
 use crate::topology::steps::Stream;
+
+mod sparse;
 
 /// Packets at an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct ExpectedEntry {
     pub outgoing: BTreeMap<usize, (u8, Certainty)>,
     /// Whether packets must reach the router; else the entry may be absent.
     pub certainty: Certainty,
+    /// Whether packets may come in by registers: the entry's incoming interface is then the kernel's own for these.
+    pub registered: bool,
 }
 
 /// Why packets do not go on.
@@ -75,8 +81,14 @@ pub enum Why {
     LosesAssert(Attachment),
     /// Dense mode floods there, but nobody there asks for them: they are pruned.
     Pruned,
-    /// Dense mode routes IPv4 alone.
+    /// PIM routes IPv4 alone here.
     Family,
+    /// The router knows of no rendezvous point for the group.
+    NoRendezvousPoint,
+    /// In sparse mode, neither a member that it serves nor a router there has joined.
+    NotJoined,
+    /// It has not joined the tree that brings them there.
+    NotOnTree,
 }
 
 /// Packets that do not go on.
@@ -118,7 +130,8 @@ impl Flow {
     pub fn of(plan: &Plan, world: &World, stream: &Stream) -> Option<Flow> {
         let (origin, source) = origin(plan, stream)?;
         let dense = has_dense(plan, stream).then(|| Dense::new(plan, world, origin, source, stream.group));
-        Some(walk(plan, world, dense.as_ref(), stream, source))
+        let sparse = has_sparse(plan, stream).then(|| Sparse::new(plan, world, origin, source, stream));
+        Some(walk(plan, world, (dense.as_ref(), sparse.as_ref()), stream, source))
     }
 
     /// Where a stream may go while one of several worlds turns into another: wherever it goes in any of them, and where routers lead it
@@ -132,7 +145,8 @@ impl Flow {
         let merged = others.iter().fold(first.clone(), |merged, other| merged.merged(other));
         let dense =
             has_dense(plan, stream).then(|| Dense::between(plan, &merged, worlds, origin, source, stream.group));
-        let mut flow = walk(plan, &merged, dense.as_ref(), stream, source);
+        let sparse = has_sparse(plan, stream).then(|| Sparse::between(plan, &merged, worlds, origin, source, stream));
+        let mut flow = walk(plan, &merged, (dense.as_ref(), sparse.as_ref()), stream, source);
         for world in worlds {
             flow.permit(&Flow::of(plan, world, stream)?);
         }
@@ -224,11 +238,21 @@ fn origin(plan: &Plan, stream: &Stream) -> Option<(Attachment, IpAddr)> {
 }
 
 fn has_dense(plan: &Plan, stream: &Stream) -> bool {
-    stream.group.is_ipv4() && dense::is_in(plan)
+    stream.group.is_ipv4() && dense::is_in(plan, stream.group)
+}
+
+fn has_sparse(plan: &Plan, stream: &Stream) -> bool {
+    stream.group.is_ipv4() && super::sparse::is_in(plan, stream.group)
 }
 
 /// Follows packets from their sender to wherever they go.
-fn walk(plan: &Plan, world: &World, dense: Option<&Dense<'_>>, stream: &Stream, source: IpAddr) -> Flow {
+fn walk(
+    plan: &Plan,
+    world: &World,
+    (dense, sparse): (Option<&Dense<'_>>, Option<&Sparse<'_>>),
+    stream: &Stream,
+    source: IpAddr,
+) -> Flow {
     let origin = Attachment { node: stream.from, interface: stream.interface };
     let start =
         Step { at: origin, ttl: stream.ttl, via: origin, sure: Sure::all(Certainty::Yes), settled: Certainty::Yes };
@@ -252,6 +276,7 @@ fn walk(plan: &Plan, world: &World, dense: Option<&Dense<'_>>, stream: &Stream, 
             plan,
             world,
             dense,
+            sparse,
             flow,
             leaving: VecDeque::from([start]),
             followed: BTreeMap::new(),
@@ -263,7 +288,7 @@ fn walk(plan: &Plan, world: &World, dense: Option<&Dense<'_>>, stream: &Stream, 
         }
         let Walk { flow, came, .. } = walk;
         walks += 1;
-        if dense.is_none() || believed.as_ref() == Some(&came) || walks > plan.nodes.len() + 1 {
+        if (dense.is_none() && sparse.is_none()) || believed.as_ref() == Some(&came) || walks > plan.nodes.len() + 1 {
             return flow;
         }
         believed = Some(came);
@@ -319,6 +344,7 @@ struct Walk<'a> {
     plan: &'a Plan,
     world: &'a World,
     dense: Option<&'a Dense<'a>>,
+    sparse: Option<&'a Sparse<'a>>,
     flow: Flow,
     leaving: VecDeque<Step>,
     /// By interface, direction (true: leaving), TTL and where they come from: what has been followed.
@@ -416,9 +442,10 @@ impl Walk<'_> {
         if self.world.is_dead(at.node) {
             return self.block(at, None, Why::Dead);
         }
-        let multicast = self.plan.node(at.node).router().map_or(Multicast::None, |router| router.multicast);
-        if multicast == Multicast::PimDm {
-            return self.forward_dense(step);
+        match mode(self.plan, at.node, self.flow.group) {
+            Some(Mode::Dense) => return self.forward_dense(step),
+            Some(Mode::Sparse | Mode::Ssm) => return self.forward_sparse(step),
+            None => {}
         }
         let wishes = match self.wishes(at) {
             Ok(wishes) => wishes,
@@ -446,18 +473,30 @@ impl Walk<'_> {
         let incoming = BTreeSet::from([at.interface]);
         let known = self.flow.entries.get(&at.node).map_or(Certainty::No, |entry| entry.certainty);
         let certainty = certainty.max(known);
-        self.flow.entries.insert(at.node, ExpectedEntry { incoming, outgoing, certainty });
+        self.flow.entries.insert(at.node, ExpectedEntry { incoming, outgoing, certainty, registered: false });
     }
 
     /// A copy leaves by an interface, if its TTL lets it.
     fn pass(&mut self, step: &Step, out: Attachment, sure: Sure, settled: Certainty) {
+        self.pass_from(step, Some(step.at), out, sure, settled);
+    }
+
+    /// The same, of packets that reached the router at an interface, or that a register brought from where they are.
+    fn pass_from(&mut self, step: &Step, at: Option<Attachment>, out: Attachment, sure: Sure, settled: Certainty) {
         let threshold = threshold_of(self.plan.interface(out));
         if step.ttl > threshold {
-            self.leaving.push_back(Step { at: out, ttl: step.ttl - 1, via: step.at, sure, settled });
-        } else if step.ttl <= 1 {
-            self.block(step.at, Some(out.interface), Why::TtlSpent);
-        } else {
-            self.block(step.at, Some(out.interface), Why::Threshold { ttl: step.ttl, threshold });
+            let via = at.unwrap_or(step.via);
+            self.leaving.push_back(Step { at: out, ttl: step.ttl - 1, via, sure, settled });
+            return;
+        }
+        let why = if step.ttl <= 1 { Why::TtlSpent } else { Why::Threshold { ttl: step.ttl, threshold } };
+        self.stop(at, out.interface, why);
+    }
+
+    /// Packets do not leave by an interface of the router that they reached; of those that a register brought, nothing is noted.
+    fn stop(&mut self, at: Option<Attachment>, outgoing: usize, why: Why) {
+        if let Some(at) = at {
+            self.block(at, Some(outgoing), why);
         }
     }
 
@@ -548,6 +587,7 @@ impl Walk<'_> {
             incoming: incoming.clone(),
             outgoing: BTreeMap::new(),
             certainty: Certainty::No,
+            registered: false,
         })
     }
 
@@ -633,12 +673,17 @@ impl fmt::Display for Why {
             Why::Leaf => f.write_str("neither a member nor another PIM router is there"),
             Why::LosesAssert(_) => f.write_str("another router has the better route to the source and wins the assert"),
             Why::Pruned => f.write_str("nobody there asks for it, so that it is pruned"),
-            Why::Family => f.write_str("dense mode routes IPv4 alone"),
+            Why::Family => f.write_str("PIM routes IPv4 alone"),
+            Why::NoRendezvousPoint => f.write_str("it knows of no rendezvous point for the group"),
+            Why::NotJoined => f.write_str("no router there joins them, and no member that it serves wants them"),
+            Why::NotOnTree => f.write_str("nobody behind it wants them, so that it joins no tree"),
         }
     }
 }
 
 #[cfg(test)]
 mod dense_tests;
+#[cfg(test)]
+mod sparse_tests;
 #[cfg(test)]
 mod tests;

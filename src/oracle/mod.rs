@@ -4,8 +4,8 @@
 //! - [`Flow`]: where the packets of a stream go in a world, with which TTLs, by which forwarding entries, and what stops them;
 //! - [`Paths`]: shortest unicast paths with all their equal-cost alternatives;
 //! - [`Deadlines`]: by when, and not before when, the protocols' own formulas let something happen;
-//! - [`Convergence`]: by when dense mode has come to rest after a change;
-//! - [`querier`]: who should query a wire.
+//! - [`Convergence`]: by when PIM has come to rest after a change;
+//! - [`querier`]: who should query a wire; [`designated`]: whom PIM lets speak for it; [`rendezvous_point`]: which router serves a group.
 //!
 //! Where more than one outcome is right (a snooping bridge without a querier, a router that is stopped), the oracle says
 //! [`Certainty::Maybe`]: nothing may be demanded there, and nothing is wrong there.
@@ -16,6 +16,8 @@ mod dense;
 mod flow;
 mod membership;
 mod paths;
+mod rendezvous;
+mod sparse;
 mod world;
 
 #[cfg(test)]
@@ -27,4 +29,5 @@ pub use dense::Rpf;
 pub use flow::{Blocked, ExpectedEntry, Flow, Passage, Why};
 pub use membership::{Certainty, accepts, is_nothing, pim_neighbours, wanted};
 pub use paths::{Distances, Hop, Paths};
+pub use rendezvous::{Mode, designated, mode, owner, rendezvous_point};
 pub use world::World;

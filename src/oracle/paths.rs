@@ -135,7 +135,8 @@ impl Paths {
 /// What every node has to pay to a wire's prefix, by Bellman and Ford's algorithm: for one destination, cheaper than [`Paths`].
 #[derive(Clone, Debug)]
 pub struct Distances {
-    to: WireId,
+    /// None if it is a node that they lead to.
+    to: Option<WireId>,
     costs: Vec<u64>,
     passes: Vec<bool>,
 }
@@ -149,7 +150,20 @@ impl Distances {
         for end in plan.wire(to).ends.iter().filter(|end| !world.is_broken(plan, **end)) {
             costs[end.node.0] = 0;
         }
-        let mut distances = Distances { to, costs, passes };
+        Distances { to: Some(to), costs, passes }.grown(plan, world)
+    }
+
+    /// The same to a node's own address.
+    pub fn to_node(plan: &Plan, world: &World, to: NodeId) -> Distances {
+        let passes: Vec<bool> =
+            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast == Unicast::Static)).collect();
+        let mut costs = vec![NEVER; plan.nodes.len()];
+        costs[to.0] = 0;
+        Distances { to: None, costs, passes }.grown(plan, world)
+    }
+
+    fn grown(self, plan: &Plan, world: &World) -> Distances {
+        let mut distances = self;
         loop {
             let mut moved = false;
             for wire in &plan.wires {
@@ -172,7 +186,7 @@ impl Distances {
     /// What a neighbour on `near`'s wire pays by way of `near`; none if it leads nowhere.
     fn onward(&self, plan: &Plan, near: Attachment) -> Option<u64> {
         let own = self.of(near.node).filter(|_| self.passes[near.node.0])?;
-        let last = if own == 0 { u64::from(plan.wire(self.to).cost) } else { 0 };
+        let last = self.to.filter(|_| own == 0).map_or(0, |wire| u64::from(plan.wire(wire).cost));
         Some(own + last + u64::from(plan.wire(plan.interface(near).wire).cost))
     }
 

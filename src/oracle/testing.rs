@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
+use router_core::config::StaticRp;
 
 use crate::topology::plan::{
     Daemon, Host, Igmp, Impairment, Interface, Multicast, Node, NodeId, NodeKind, Pim, Plan, Router, StaticRoute,
@@ -140,6 +141,28 @@ impl Net {
         let router = self.router(name);
         self.router_mut(router).multicast = Multicast::PimDm;
         router
+    }
+
+    /// A router in PIM sparse mode. Its loopback is 10.255.0.n, n its number from 1.
+    pub fn sparse(&mut self, name: &str) -> NodeId {
+        let router = self.router(name);
+        self.router_mut(router).multicast = Multicast::PimSm;
+        let loopback = Ipv4Addr::new(10, 255, 0, u8::try_from(router.0 + 1).expect("few nodes"));
+        self.plan.nodes[router.0].loopback.push(IpNet::V4(Ipv4Net::from(loopback)));
+        router
+    }
+
+    /// All routers in sparse mode use this one as rendezvous point.
+    pub fn rendezvous_point(&mut self, router: NodeId) {
+        let address = self.plan.node(router).loopback[0].addr();
+        let groups = "224.0.0.0/4".parse().expect("a prefix");
+        for node in &mut self.plan.nodes {
+            if let NodeKind::Router(router) = &mut node.kind
+                && router.multicast == Multicast::PimSm
+            {
+                router.pim.rp = Some(vec![StaticRp { address, groups, overrides: false }]);
+            }
+        }
     }
 
     pub fn timers(&mut self, scale: f64) {

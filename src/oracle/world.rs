@@ -70,6 +70,17 @@ impl World {
         self.stopped.remove(&router);
     }
 
+    /// Whether some host wants all but some sources of a group. When the last who wants all of them leaves, its wire may go on carrying
+    /// those for a group membership interval: routers give a source that an IS_EX record brings up that time (RFC 9776 §6.4.1).
+    pub fn excludes(&self) -> bool {
+        self.joined.values().any(|filter| matches!(filter, SourceFilter::Exclude(sources) if !sources.is_empty()))
+    }
+
+    /// Whether what routers tell each other may not come through although none of them knows why: state refresh does not reach all of them.
+    pub fn is_hindered(&self) -> bool {
+        !self.dead.is_empty() || !self.stopped.is_empty() || self.cuts.iter().any(|cut| cut.how == CutKind::Silent)
+    }
+
     /// A host's filter for a group, if it is a member.
     pub fn filter(&self, host: NodeId, group: IpAddr) -> Option<&SourceFilter> {
         self.joined.get(&(group, host))

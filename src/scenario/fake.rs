@@ -11,7 +11,7 @@ use crate::network::{
     Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId, WireKind};
-use crate::topology::steps::{Cut, MessageLoss, Place, SourceFilter, Stream};
+use crate::topology::steps::{Cut, MessageLoss, Mistreatment, Place, SourceFilter, Stream};
 
 /// Time that a packet takes over a wire.
 const HOP: Duration = Duration::from_micros(20);
@@ -322,6 +322,10 @@ impl Network for Fake {
     fn lose(&mut self, loss: &MessageLoss) -> Result<LossId, NetworkError> {
         self.losses.push((loss.clone(), self.takes));
         Ok(LossId(self.losses.len() - 1))
+    }
+
+    fn mistreat(&mut self, _how: &Mistreatment) -> Result<Time, NetworkError> {
+        Ok(self.now)
     }
 
     fn dropped(&mut self, loss: LossId) -> Result<u64, NetworkError> {

@@ -28,7 +28,7 @@ struct Era {
 #[derive(Clone, Debug)]
 pub struct History {
     eras: Vec<Era>,
-    stops: Vec<(Time, Option<Time>)>,
+    stops: Vec<(NodeId, Time, Option<Time>)>,
     /// When something was upset that is as it was before.
     upsets: Vec<(Time, Time)>,
 }
@@ -64,14 +64,14 @@ impl History {
     }
 
     /// A router's daemon stops deciding: what it would have ended goes on until it runs again.
-    pub fn stopped(&mut self, at: Time) {
-        self.stops.push((at, None));
+    pub fn stopped(&mut self, router: NodeId, at: Time) {
+        self.stops.push((router, at, None));
     }
 
-    /// It decides again.
-    pub fn went_on(&mut self, at: Time) {
-        for stop in self.stops.iter_mut().filter(|stop| stop.1.is_none()) {
-            stop.1 = Some(at);
+    /// It decides again, or is no more.
+    pub fn went_on(&mut self, router: NodeId, at: Time) {
+        for stop in self.stops.iter_mut().filter(|(of, _, end)| *of == router && end.is_none()) {
+            stop.2 = Some(at);
         }
     }
 
@@ -87,7 +87,7 @@ impl History {
         let end = era.end?;
         let grace = era.grace + held_up;
         let mut until = end + grace;
-        for (from, to) in &self.stops {
+        for (_, from, to) in &self.stops {
             if *from <= until && to.is_none_or(|to| to >= end) {
                 until = *to.as_ref()? + grace;
             }
@@ -133,6 +133,13 @@ impl History {
             whatever_holds(&alive)
         };
         times.into_iter().map(|at| (at, permits(at))).collect()
+    }
+
+    /// The spans of time in which state refresh may not have come through, until `settle` after each.
+    pub fn hindered(&self, settle: Duration) -> Vec<(Time, Time)> {
+        let hindered = self.eras.iter().filter(|era| era.world.is_hindered());
+        let end = |era: &Era| era.end.map_or(Time(u64::MAX), |end| end + era.call + settle + SKEW);
+        hindered.map(|era| (starts_early(era.start), end(era))).collect()
     }
 
     /// Every world that there was.
@@ -198,9 +205,10 @@ mod tests {
         let mut history = History::new(at(0));
         history.change(at(0), Duration::ZERO, Duration::ZERO, |w| w.join(NodeId(0), group(), &all()));
         history.change(at(200), Duration::ZERO, Duration::from_millis(50), |w| w.leave(NodeId(0), group()));
-        history.stopped(at(210));
+        history.stopped(NodeId(3), at(210));
         assert_eq!(members(&history, 100_000), 1);
-        history.went_on(at(500));
+        history.went_on(NodeId(4), at(300));
+        history.went_on(NodeId(3), at(500));
         assert_eq!([540, 560].map(|ms| members(&history, ms)), [1, 0]);
     }
 

@@ -37,6 +37,10 @@ struct Permitted {
     convergence: Convergence,
     /// By then after a change it is decided who forwards.
     asserts: Duration,
+    /// When state refresh may not have come to all routers: prunes and asserts run out.
+    hindered: Vec<(Time, Time)>,
+    /// When a wire brought frames twice.
+    doubled: Vec<(Time, Time)>,
 }
 
 impl Permitted {
@@ -55,7 +59,15 @@ impl Permitted {
         unsettled.extend(run.losses.iter().map(|losing| {
             (losing.from, losing.to.map_or(Time(u64::MAX), |to| to + convergence.prune_limit + settle + held_up))
         }));
-        Some(Permitted { spans, unsettled, convergence, asserts: convergence.asserts(pace) + run.options.slack })
+        // One whose hellos were lost is to be heard again, too.
+        let recovery = convergence.prune_limit.max(convergence.liveness) + settle + held_up;
+        unsettled.extend(run.mistreated.iter().map(|m| (m.from, m.to.map_or(Time(u64::MAX), |to| to + recovery))));
+        let drain = run.drain_time();
+        let doubled = run.mistreated.iter().filter(|m| m.how.duplicate > 0.0);
+        let doubled = doubled.map(|m| (m.from, m.to.map_or(Time(u64::MAX), |to| to + m.how.delay + drain))).collect();
+        let asserts = convergence.asserts(pace) + run.options.slack;
+        let hindered = run.history.hindered(settle + held_up);
+        Some(Permitted { spans, unsettled, convergence, asserts, hindered, doubled })
     }
 
     fn at(&self, time: Time) -> Option<&Flow> {
@@ -65,7 +77,11 @@ impl Permitted {
 
     /// Whether whatever had to be pruned was pruned by then, and nothing brings it back.
     fn is_pruned_at(&self, time: Time) -> bool {
-        self.convergence.is_refreshed && !self.is_unsettled_at(time)
+        self.is_refreshed_at(time) && !self.is_unsettled_at(time)
+    }
+
+    fn is_refreshed_at(&self, time: Time) -> bool {
+        self.convergence.is_refreshed && !self.hindered.iter().any(|(from, to)| (*from..=*to).contains(&time))
     }
 
     /// Whether packets that leave an interface may do so as long as nothing is at rest, and no longer.
@@ -77,16 +93,23 @@ impl Permitted {
         self.unsettled.iter().any(|(from, to)| (*from..=*to).contains(&time))
     }
 
+    fn is_doubled_at(&self, time: Time) -> bool {
+        self.doubled.iter().any(|(from, to)| (*from..=*to).contains(&time))
+    }
+
     /// Of the times at which a packet crossed a wire once more, in order, the first for which there is no excuse.
     fn first_without_excuse(&self, times: impl Iterator<Item = Time>) -> Option<Time> {
         // Without state refresh, each assert runs out after its time, and is decided anew.
         let mut decided_again: Option<Time> = None;
         for time in times {
+            if self.is_doubled_at(time) {
+                continue;
+            }
             if self.convergence.is_dense && self.is_unsettled_at(time) {
                 decided_again = Some(time);
                 continue;
             }
-            if !self.convergence.is_dense || self.convergence.is_refreshed {
+            if !self.convergence.is_dense || self.is_refreshed_at(time) {
                 return Some(time);
             }
             match decided_again {

@@ -13,7 +13,9 @@ use super::summary;
 use crate::network::{LossId, Network, NetworkError, Time};
 use crate::oracle::{self, Convergence, Deadlines, Flow};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
-use crate::topology::steps::{Action, Deadline, Expectation, MessageLoss, Scenario, SourceFilter, Stream, nth_group};
+use crate::topology::steps::{
+    Action, Deadline, Expectation, MessageLoss, Mistreatment, Scenario, SourceFilter, Stream, nth_group,
+};
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -74,6 +76,16 @@ pub(super) struct Losing {
     pub to: Option<Time>,
 }
 
+/// A wire that a step has mistreat frames.
+#[derive(Clone, Debug)]
+pub(super) struct Mistreated {
+    pub how: Mistreatment,
+    /// When it began.
+    pub from: Time,
+    /// When a step undid it.
+    pub to: Option<Time>,
+}
+
 /// A scenario that runs.
 pub(super) struct Run<'a, N: Network> {
     pub plan: &'a Plan,
@@ -87,6 +99,7 @@ pub(super) struct Run<'a, N: Network> {
     pub joins: Vec<Call>,
     pub leaves: Vec<Call>,
     pub losses: Vec<Losing>,
+    pub mistreated: Vec<Mistreated>,
     /// Steps that are over.
     pub steps_done: usize,
     pub last_fault: Option<Time>,
@@ -112,6 +125,7 @@ pub fn run<N: Network>(plan: &Plan, scenario: &Scenario, network: &mut N, option
         joins: Vec::new(),
         leaves: Vec::new(),
         losses: Vec::new(),
+        mistreated: Vec::new(),
         steps_done: 0,
         last_fault: None,
         last_restart: None,
@@ -192,8 +206,17 @@ impl<N: Network> Run<'_, N> {
                 let from = self.network.now();
                 self.losses.push(Losing { step: self.steps_done, id, loss: loss.clone(), from, to: None });
             }
+            Action::Impair(how) => {
+                let from = self.network.mistreat(how)?;
+                self.mistreated.push(Mistreated { how: how.clone(), from, to: None });
+            }
             Action::Restore { wire, end } => {
                 let at = self.network.restore(*wire, *end)?;
+                for mistreated in &mut self.mistreated {
+                    if mistreated.how.wire == *wire && (end.is_none() || mistreated.how.from == *end) {
+                        mistreated.to.get_or_insert(at);
+                    }
+                }
                 for losing in &mut self.losses {
                     if losing.loss.wire == *wire && (end.is_none() || losing.loss.from == *end) {
                         losing.to.get_or_insert(at);
@@ -211,7 +234,7 @@ impl<N: Network> Run<'_, N> {
                 let at = self.network.kill(*node)?;
                 let call = self.since(at);
                 self.history.change(at, call, grace, |world| world.kill(*node));
-                self.history.went_on(at);
+                self.history.went_on(*node, at);
                 self.last_fault = Some(at);
             }
             Action::Restart { node } => {
@@ -224,21 +247,21 @@ impl<N: Network> Run<'_, N> {
                 let call = self.since(before);
                 self.history.change(before.min(at), call, self.options.slack, |world| world.restart(*node));
                 self.history.upset(before.min(at), self.network.now());
-                self.history.went_on(at);
+                self.history.went_on(*node, at);
                 self.last_restart = Some(at);
             }
             Action::Pause { node } => {
                 let at = self.network.pause(*node)?;
                 let call = self.since(at);
                 self.history.change(at, call, self.options.slack, |world| world.pause(*node));
-                self.history.stopped(at);
+                self.history.stopped(*node, at);
                 self.last_fault = Some(at);
             }
             Action::Resume { node } => {
                 let at = self.network.resume(*node)?;
                 let call = self.since(at);
                 self.history.change(at, call, self.leave_grace(), |world| world.resume(*node));
-                self.history.went_on(at);
+                self.history.went_on(*node, at);
             }
             Action::Wait { time } => {
                 let until = self.network.now() + *time;
@@ -499,7 +522,8 @@ impl<N: Network> Run<'_, N> {
 
     /// How long routers may go on forwarding to somebody who left.
     fn leave_grace(&self) -> Duration {
-        if self.losses.iter().any(|losing| losing.to.is_none()) {
+        let is_lossy = self.mistreated.iter().any(|mistreated| mistreated.to.is_none());
+        if is_lossy || self.losses.iter().any(|losing| losing.to.is_none()) {
             // The leave, or what asks for other members, may be among what is lost.
             return self.silence_grace();
         }
@@ -511,7 +535,7 @@ impl<N: Network> Run<'_, N> {
             let older = |end: &Attachment| {
                 self.plan.node(end.node).host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3))
             };
-            if self.plan.wire(wire).ends.iter().any(older) {
+            if world.excludes() || self.plan.wire(wire).ends.iter().any(older) {
                 deadlines.group_membership_interval(wire)
             } else {
                 deadlines.leave(wire, None)

@@ -63,7 +63,9 @@ pub enum Action {
     Fail(Cut),
     /// The next messages of a kind into a wire are lost.
     Drop(MessageLoss),
-    /// It works again: undoes every cut and every loss of messages of the same wire (and end, if given).
+    /// A wire mistreats frames from now on.
+    Impair(Mistreatment),
+    /// It works again: undoes every cut, every loss of messages and every mistreatment of the same wire (and end, if given).
     Restore { wire: WireId, end: Option<Attachment> },
     /// SIGKILL to a router's daemon.
     Kill { node: NodeId },
@@ -153,6 +155,25 @@ pub struct MessageLoss {
     pub message: Message,
     /// How many of each end's are lost from now on, at least 1.
     pub count: u32,
+}
+
+/// What a wire does to frames from a step on, in place of what the file says of the wire. Shares run from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mistreatment {
+    /// The wire.
+    pub wire: WireId,
+    /// Whose frames: those of an end, or of each of them.
+    pub from: Option<Attachment>,
+    /// Added delay.
+    pub delay: Duration,
+    /// Share of frames that are lost.
+    pub loss: f64,
+    /// Share of frames that come twice.
+    pub duplicate: f64,
+    /// Share of frames that the delay does not hold, so that they overtake others.
+    pub reorder: f64,
+    /// Share of frames that come with one wrong bit.
+    pub corrupt: f64,
 }
 
 /// How a wire fails.

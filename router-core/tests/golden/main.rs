@@ -405,3 +405,24 @@ fn every_golden_file_gives_what_it_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// One timer or one bit wrong on purpose, and the file that shows it.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_timer_or_a_bit_that_is_wrong_fails_a_golden_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for (fault, file) in [
+        ("register-null-bit", "sparse-register.txt"),
+        ("join-hold-short", "sparse-upstream.txt"),
+        ("rpt-bit-missing", "sparse-upstream-all.txt"),
+        ("never-override", "sparse-upstream.txt"),
+        ("assert-deaf", "sparse-assert.txt"),
+    ] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let with_fault = text.replacen("pim: {", &format!("pim: {{sabotage: {fault}, "), 1);
+        assert_ne!(text, with_fault);
+        // A message that no words can say ends the run.
+        let got = std::panic::catch_unwind(|| run(&with_fault));
+        assert!(got.is_err() || got.is_ok_and(|got| got != with_fault), "{fault} does not show in {file}");
+    }
+}

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use router_core::coverage::Coverage;
 use router_core::forwarding::EntryKey;
 use router_core::random::Random;
 use router_core::router::Datagram;
@@ -136,6 +137,8 @@ pub(super) struct Engine<'p> {
     pub agent_awaits: bool,
     /// Draws what belongs to no node: the agent's times.
     pub random: Random,
+    /// Of the machines of daemons that are no more.
+    pub past: Coverage,
     /// Something observable has changed.
     pub has_changed: bool,
     trace: u64,
@@ -171,6 +174,7 @@ impl<'p> Engine<'p> {
             losses: Vec::new(),
             agent_awaits: false,
             random: random(plan.seed, 3, 0),
+            past: Coverage::default(),
             has_changed: true,
             trace: 0,
         }

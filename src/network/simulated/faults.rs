@@ -7,11 +7,12 @@ use router_core::router::Input;
 
 use super::engine::{Engine, Event, Losing, between};
 use super::unicast::Moved;
+use super::wire::Impairment;
 use crate::network::faults::{self, Change};
 use crate::network::{HappeningKind, Time};
 use crate::routes::agent;
 use crate::topology::plan::{Attachment, NodeId, WireId, WireKind};
-use crate::topology::steps::{Cut, CutKind, MessageLoss};
+use crate::topology::steps::{Cut, CutKind, MessageLoss, Mistreatment};
 
 /// From a change by a node's own administrator to those who follow its interfaces.
 const OWN_NEWS: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(80));
@@ -49,6 +50,10 @@ impl Engine<'_> {
                 losing.ends.clear();
             }
         }
+        let impairment = self.plan.wire(wire).impairment;
+        for at in self.plan.wire(wire).ends.iter().filter(|at| end.is_none_or(|end| end == **at)) {
+            self.port(*at).egress.impairment = impairment.into();
+        }
         let (undo, messages) = self.cuts.remove(wire, end);
         for change in undo {
             self.apply(change, false);
@@ -71,6 +76,25 @@ impl Engine<'_> {
         let said = format!("{next} {}{from} into {} will be lost", loss.message.name(), wire.name);
         self.say(loss.from.map(|from| from.node), HappeningKind::Fault, said);
         self.losses.len() - 1
+    }
+
+    /// Has a wire mistreat frames.
+    pub fn mistreat(&mut self, how: &Mistreatment) {
+        let wire = self.plan.wire(how.wire);
+        let impairment = Impairment {
+            delay: how.delay,
+            jitter: Duration::ZERO,
+            loss: how.loss,
+            rate: wire.impairment.rate,
+            duplication: how.duplicate,
+            reordering: how.reorder,
+            corruption: how.corrupt,
+        };
+        for at in wire.ends.iter().filter(|at| how.from.is_none_or(|from| from == **at)) {
+            self.port(*at).egress.impairment = impairment;
+        }
+        let from = how.from.map(|from| format!(" what {} sends", self.plan.name_of(from))).unwrap_or_default();
+        self.say(how.from.map(|from| from.node), HappeningKind::Fault, format!("{} mistreats{from}", wire.name));
     }
 
     /// Notes that something happened now.

@@ -21,6 +21,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use router_core::coverage::Coverage;
 use router_core::show::{Show, Shown};
 
 use self::engine::{Engine, Event, Role};
@@ -31,7 +32,9 @@ use crate::network::{
     Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Daemon, NodeId, Plan, WireId};
-use crate::topology::steps::{Action, Cut, Expectation, MessageLoss, Place, Scenario, SourceFilter, Stream};
+use crate::topology::steps::{
+    Action, Cut, Expectation, MessageLoss, Mistreatment, Place, Scenario, SourceFilter, Stream,
+};
 
 /// What this network calls itself in messages.
 const NAME: &str = "the simulator";
@@ -105,6 +108,11 @@ impl<'p> SimulatedNetwork<'p> {
     /// A number that everything that has happened so far has made: equal runs have equal ones.
     pub fn trace(&self) -> u64 {
         self.engine.trace()
+    }
+
+    /// Which pairs of a state and an event the machines of all routers have been through.
+    pub fn coverage(&self) -> Coverage {
+        self.engine.coverage()
     }
 
     /// What a node does to the frames that it sends into a wire from now on.
@@ -294,6 +302,11 @@ impl Network for SimulatedNetwork<'_> {
 
     fn dropped(&mut self, loss: LossId) -> Result<u64, NetworkError> {
         Ok(self.engine.losses.get(loss.0).map_or(0, |losing| losing.taken))
+    }
+
+    fn mistreat(&mut self, how: &Mistreatment) -> Result<Time, NetworkError> {
+        self.engine.mistreat(how);
+        Ok(self.now())
     }
 
     fn restore(&mut self, wire: WireId, end: Option<Attachment>) -> Result<Time, NetworkError> {

@@ -159,3 +159,7 @@ impl Engine<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "routed_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use router_core::coverage::Coverage;
 use router_core::forwarding::{EntryKey, ForwardingEntry};
 use router_core::router::{
     Datagram, EventKind, Input, InterfaceId, InterfaceState, Output, Router, SourceFilter, UnicastRoute,
@@ -36,6 +37,8 @@ const ROUTER_GROUPS: [Ipv4Addr; 2] = [igmp::ALL_ROUTERS, igmp::ALL_V3_ROUTERS];
 pub(super) struct Shell {
     /// The daemon's machine, while it runs.
     machine: Option<Router>,
+    /// It is at work, and what it does may come back to it.
+    is_at_work: bool,
     /// It is to run: it has been started.
     is_started: bool,
     /// It has said so.
@@ -70,6 +73,19 @@ impl Engine<'_> {
         }
     }
 
+    /// Which pairs of a state and an event the machines of all routers have been through.
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = self.past.clone();
+        for node in &self.nodes {
+            if let Role::Router(shell) = &node.role
+                && let Some(machine) = &shell.machine
+            {
+                coverage.merge(&machine.coverage());
+            }
+        }
+        coverage
+    }
+
     /// Starts a router's daemon, which is to be dead.
     pub fn schedule_start(&mut self, id: NodeId) {
         let at = self.now + between(&mut self.nodes[id.0].random, START);
@@ -83,9 +99,11 @@ impl Engine<'_> {
     pub fn kill_daemon(&mut self, id: NodeId) {
         let now = self.now;
         let Some(shell) = self.shell(id) else { return };
+        let covered = shell.machine.as_ref().map(Router::coverage).unwrap_or_default();
         let (lost, outgoing) = (shell.lost, std::mem::take(&mut shell.outgoing));
         // What was scheduled for it finds nobody.
         *shell = Shell { lost, outgoing, ..Shell::default() };
+        self.past.merge(&covered);
         // Its sockets close, and their memberships end.
         for interface in 0..self.nodes[id.0].ports.len() {
             let at = Attachment { node: id, interface };
@@ -170,7 +188,7 @@ impl Engine<'_> {
     /// Puts something where a daemon reads it.
     pub(super) fn tell(&mut self, id: NodeId, input: Input) {
         let Some(shell) = self.shell(id) else { return };
-        if shell.machine.is_none() {
+        if shell.machine.is_none() && !shell.is_at_work {
             return;
         }
         if shell.inbox.len() >= INBOX_MAX && !is_state(&input) {
@@ -259,7 +277,9 @@ impl Engine<'_> {
     /// Hands an input to a daemon's machine and does what it wants done.
     fn handle(&mut self, id: NodeId, input: Input) {
         let now = self.now;
-        let Some(mut machine) = self.shell(id).and_then(|shell| shell.machine.take()) else { return };
+        let Some(shell) = self.shell(id) else { return };
+        let Some(mut machine) = shell.machine.take() else { return };
+        shell.is_at_work = true;
         let mut answers = VecDeque::from([input]);
         while let Some(input) = answers.pop_front() {
             machine.handle(now, input);
@@ -269,6 +289,7 @@ impl Engine<'_> {
         }
         if let Some(shell) = self.shell(id) {
             shell.machine = Some(machine);
+            shell.is_at_work = false;
         }
     }
 

@@ -62,6 +62,9 @@ words!(PimSabotage as "a way to break PIM" {
     "graft-once" => PimSabotage::GraftOnce,
     "assert-deaf" => PimSabotage::AssertDeaf,
     "refresh-not-relayed" => PimSabotage::RefreshNotRelayed,
+    "register-null-bit" => PimSabotage::RegisterNullBit,
+    "join-hold-short" => PimSabotage::JoinHoldShort,
+    "rpt-bit-missing" => PimSabotage::RptBitMissing,
 });
 
 words!(Unicast as "a way to route unicast" {
@@ -183,6 +186,10 @@ keys! {
         pub neighbours_per_interface: Option<Int<1, 1_000_000>>,
         /// Forwarding entries (default 65536).
         pub forwarding_entries: Option<Int<1, 10_000_000>>,
+        /// Group-to-RP mappings from bootstrap messages, and as many from advertisements (default 4096).
+        pub rp_mappings: Option<Int<1, 1_000_000>>,
+        /// Scope zones from bootstrap messages (default 64).
+        pub scope_zones: Option<Int<1, 1_000_000>>,
     }
 }
 
@@ -399,6 +406,21 @@ keys! {
         pub candidate_rp: Option<At<CandidateRp>>,
         /// Offers this router as bootstrap router (of the whole router, sparse mode).
         pub candidate_bsr: Option<At<CandidateBsr>>,
+        /// BS_Period: that of the domain's bootstrap routers (default the candidate BSR's interval, else 60s; of the whole router, sparse mode).
+        pub bs_period: Option<At<Time>>,
+        /// BS_Timeout: without a bootstrap message for so long, the bootstrap router is gone (default 2 BS_Periods and 10s; of the whole router, sparse mode).
+        pub bs_timeout: Option<At<Time>>,
+        /// BS_Min_Interval: an elected bootstrap router sends no two messages within it (default 10s; of the whole router, sparse mode).
+        pub bs_min_interval: Option<At<Time>>,
+        /// The unit of BS_Rand_Override, which is 5 to 23 of them (default 1s; of the whole router, sparse mode).
+        pub bs_rand_override_unit: Option<At<Time>>,
+        /// SZ_Timeout: without a bootstrap message for so long, a learned scope zone is forgotten (default 10 BS_Timeouts; of the whole router, sparse mode).
+        pub sz_timeout: Option<At<Time>>,
+        /// C_RP_Adv_Backoff: a candidate RP advertises itself to a new bootstrap router three times, each after a random part of it (default 3s; of the whole router, sparse mode).
+        pub c_rp_adv_backoff: Option<At<Time>>,
+        /// Whether bootstrap messages are unicast to new neighbours beside the no-forward ones, and taken from others (default no; of the
+        /// whole router, sparse mode).
+        pub unicast_bootstrap: Option<bool>,
     }
 }
 
@@ -421,6 +443,13 @@ impl Pim {
             ("rp", self.rp.is_some()),
             ("candidate-rp", self.candidate_rp.is_some()),
             ("candidate-bsr", self.candidate_bsr.is_some()),
+            ("bs-period", self.bs_period.is_some()),
+            ("bs-timeout", self.bs_timeout.is_some()),
+            ("bs-min-interval", self.bs_min_interval.is_some()),
+            ("bs-rand-override-unit", self.bs_rand_override_unit.is_some()),
+            ("sz-timeout", self.sz_timeout.is_some()),
+            ("c-rp-adv-backoff", self.c_rp_adv_backoff.is_some()),
+            ("unicast-bootstrap", self.unicast_bootstrap.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, is_there)| is_there.then_some(key))
@@ -495,6 +524,8 @@ keys! {
         pub interval: Option<At<Time>>,
         /// Administrative scope zones that it is a candidate for, instead of the whole domain.
         pub zones: Option<OneOrMany<At<Prefix>>>,
+        /// Only candidate RPs with addresses in these prefixes are accepted (default all).
+        pub allowed_rps: Option<OneOrMany<At<Prefix>>>,
     }
 }
 
@@ -538,7 +569,7 @@ pub(in crate::topology) struct EndPim(pub Pim);
 
 impl EndPim {
     /// Keys of [`Pim`] that hold for the whole router.
-    const ROUTER_WIDE: [&'static str; 22] = [
+    const ROUTER_WIDE: [&'static str; 29] = [
         "graft-retry-period",
         "graft-retries",
         "prune-hold-time",
@@ -561,6 +592,13 @@ impl EndPim {
         "rp",
         "candidate-rp",
         "candidate-bsr",
+        "bs-period",
+        "bs-timeout",
+        "bs-min-interval",
+        "bs-rand-override-unit",
+        "sz-timeout",
+        "c-rp-adv-backoff",
+        "unicast-bootstrap",
     ];
 }
 

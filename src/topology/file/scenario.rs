@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use super::{CommandLine, EACH, ForEach, Random};
 use crate::topology::fault::{Fault, FaultKind, nearest};
 use crate::topology::read::{At, Cx, OneOrMany, Read, keys, one_of, told_by_key, words};
-use crate::topology::scalars::{Address, Int, PacketRate, Time, out_of_range};
+use crate::topology::scalars::{Address, Int, PacketRate, Share, Time, out_of_range};
 use crate::topology::steps::{CutKind, Formula, Invariant, Message};
 use crate::topology::tree;
 
@@ -98,6 +98,8 @@ one_of! {
         Fail(Fail),
         /// The next messages of a kind are lost.
         Drop(Drop),
+        /// A wire mistreats frames.
+        Impair(Impair),
         /// It works again.
         Restore(Restore),
         /// A router's daemon is killed.
@@ -210,7 +212,27 @@ keys! {
 }
 
 keys! {
-    /// A wire works again: undoes all its failures and drops.
+    /// A wire mistreats frames until it is restored, in place of what the file says of it. Only the simulator can do it.
+    pub struct Impair as "`impair`" {
+        /// The wire.
+        pub wire: At<String>,
+        /// Only frames that this node sends (default all).
+        pub from: Option<At<String>>,
+        /// Added delay (default none).
+        pub delay: Option<At<Time>>,
+        /// Share of frames that are lost.
+        pub loss: Option<At<Share>>,
+        /// Share of frames that come twice.
+        pub duplicate: Option<At<Share>>,
+        /// Share of frames that the delay does not hold, so that they overtake others.
+        pub reorder: Option<At<Share>>,
+        /// Share of frames that come with one wrong bit.
+        pub corrupt: Option<At<Share>>,
+    }
+}
+
+keys! {
+    /// A wire works again: undoes all its failures, drops and impairments.
     pub struct Restore as "`restore`" {
         /// The wire, or `WIRE.NODE`.
         pub link: At<String>,

@@ -193,8 +193,8 @@ fn graphs_that_are_too_large_or_too_small_are_refused() {
     assert_eq!(kind("graph [ ]"), ImportErrorKind::NoNode);
     assert_eq!(kind("graph [ node [ label \"x\" ] ]"), ImportErrorKind::NoNode);
     let chain = |count: usize| gml(count, &(1..count).map(|n| (n - 1, n)).collect::<Vec<_>>());
-    assert!(matches!(kind(&chain(5001)), ImportErrorKind::TooMany { what: "routers and hosts", .. }));
-    assert!(matches!(kind(&chain(10_001)), ImportErrorKind::TooMany { what: "nodes", .. }));
+    assert!(matches!(kind(&chain(8001)), ImportErrorKind::TooMany { what: "routers and hosts", .. }));
+    assert!(matches!(kind(&chain(16_001)), ImportErrorKind::TooMany { what: "nodes", .. }));
     let one = plan("graph [ node [ id 1 ] ]");
     assert_eq!(wires(&one), ["n1-h-n1"]);
 }

@@ -319,7 +319,7 @@ impl Resolver<'_> {
                     continue;
                 }
                 let mut places = What::Loopback.places(index).filter_map(|n| derived(family, What::Loopback, n));
-                // Past the last place (a lab of more than 16,000 nodes) a router has no loopback of its own.
+                // None is there only if the file's own addresses have taken all of its places.
                 let free = places.find(|net| !taken.holds(net));
                 self.plan.nodes[index].loopback.extend(free);
             }

@@ -26,8 +26,8 @@ use super::tree::Span;
 pub(super) use routers::VIF_LIMIT;
 pub(super) use wires::INTERFACE_LIMIT;
 
-/// Nodes that a lab may have.
-pub(super) const NODE_LIMIT: usize = 10_000;
+/// Nodes that a lab may have: each router is to have a loopback in a place of its own, and there are 16,383 (`addresses.rs`).
+pub(super) const NODE_LIMIT: usize = 16_000;
 /// Ends of wires that a lab may have: interface indexes and MAC addresses are counted from these.
 pub(super) const END_LIMIT: usize = 100_000;
 

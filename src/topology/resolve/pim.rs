@@ -137,6 +137,13 @@ impl Resolver<'_> {
             rp_keepalive_period: span(&pim.rp_keepalive_period, "rp-keepalive-period", LEAST, HOLD),
             register_suppression_time: span(&pim.register_suppression_time, "register-suppression-time", LEAST, HOLD),
             register_probe_time: span(&pim.register_probe_time, "register-probe-time", LEAST, HOLD),
+            bs_period: span(&pim.bs_period, "bs-period", LEAST, HOLD),
+            bs_timeout: span(&pim.bs_timeout, "bs-timeout", LEAST, HOLD),
+            bs_min_interval: span(&pim.bs_min_interval, "bs-min-interval", LEAST, HOLD),
+            bs_rand_override_unit: span(&pim.bs_rand_override_unit, "bs-rand-override-unit", LEAST, HOLD),
+            sz_timeout: span(&pim.sz_timeout, "sz-timeout", LEAST, HOLD),
+            c_rp_adv_backoff: span(&pim.c_rp_adv_backoff, "c-rp-adv-backoff", LEAST, HOLD),
+            unicast_bootstrap: pim.unicast_bootstrap,
             spt_switchover: pim.spt_switchover.as_ref().map(|at| at.value.0),
             ..Pim::default()
         };
@@ -198,6 +205,7 @@ impl Resolver<'_> {
             hash_mask_length: bsr.hash_mask_length.map_or(30, Int::get),
             interval: self.interval(&bsr.interval, "the bootstrap interval", (LEAST, PERIOD)).map(Span),
             zones: self.prefixes(bsr.zones.as_ref()).unwrap_or_default(),
+            allowed_rps: bsr.allowed_rps.as_ref().map(|all| all.0.iter().map(|prefix| prefix.value.0).collect()),
         }
     }
 
@@ -242,6 +250,13 @@ fn without_sparse(pim: Pim) -> Pim {
         rp: None,
         candidate_rp: None,
         candidate_bsr: None,
+        bs_period: None,
+        bs_timeout: None,
+        bs_min_interval: None,
+        bs_rand_override_unit: None,
+        sz_timeout: None,
+        c_rp_adv_backoff: None,
+        unicast_bootstrap: None,
         ..pim
     }
 }

@@ -369,5 +369,7 @@ fn limits(given: Option<&file::Limits>) -> config::Limits {
         sources_per_group: given.sources_per_group.map_or(default.sources_per_group, Int::get),
         neighbours_per_interface: given.neighbours_per_interface.map_or(default.neighbours_per_interface, Int::get),
         forwarding_entries: given.forwarding_entries.map_or(default.forwarding_entries, Int::get),
+        rp_mappings: given.rp_mappings.map_or(default.rp_mappings, Int::get),
+        scope_zones: given.scope_zones.map_or(default.scope_zones, Int::get),
     }
 }

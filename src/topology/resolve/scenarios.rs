@@ -12,9 +12,9 @@ use crate::topology::fault::{Fault, FaultKind};
 use crate::topology::file;
 use crate::topology::plan::{Attachment, Igmp, NodeId, WireId};
 use crate::topology::read::At;
-use crate::topology::scalars::{Address, Int, Time};
+use crate::topology::scalars::{Address, Int, Share, Time};
 use crate::topology::steps::{
-    Action, Cut, CutKind, MessageLoss, Place, Scenario, SourceFilter, Step, Stream, nth_group,
+    Action, Cut, CutKind, MessageLoss, Mistreatment, Place, Scenario, SourceFilter, Step, Stream, nth_group,
 };
 use crate::topology::tree::Span;
 
@@ -158,6 +158,7 @@ impl<'f> Resolver<'f> {
             file::Step::Stop(stream) => Action::Stop { stream: self.known_stream(state, stream)?.name },
             file::Step::Fail(fail) => Action::Fail(self.cut(fail)?),
             file::Step::Drop(drop) => Action::Drop(self.message_loss(drop)?),
+            file::Step::Impair(impair) => Action::Impair(self.mistreatment(impair)?),
             file::Step::Restore(restore) => {
                 let (wire, end) = self.link(&restore.link, restore.end.as_ref())?;
                 Action::Restore { wire, end }
@@ -441,9 +442,10 @@ impl<'f> Resolver<'f> {
         false
     }
 
-    fn message_loss(&mut self, drop: &file::Drop) -> Option<MessageLoss> {
-        let wire = self.wire(&drop.wire);
-        let node = match &drop.from {
+    /// A wire, and the end of a node that sends into it, if one is named.
+    fn end_into(&mut self, wire: &At<String>, from: Option<&At<String>>) -> Option<(WireId, Option<Attachment>)> {
+        let wire = self.wire(wire);
+        let node = match from {
             Some(from) => Some((self.node(from)?, &from.span)),
             None => None,
         };
@@ -452,6 +454,42 @@ impl<'f> Resolver<'f> {
             Some((node, span)) => Some(self.end_of(wire, node, span)?),
             None => None,
         };
+        Some((wire, from))
+    }
+
+    fn mistreatment(&mut self, impair: &file::Impair) -> Option<Mistreatment> {
+        let (wire, from) = self.end_into(&impair.wire, impair.from.as_ref())?;
+        let share = |share: &Option<At<Share>>| share.as_ref().map_or(0.0, |share| share.value.0);
+        let how = Mistreatment {
+            wire,
+            from,
+            delay: impair.delay.as_ref().map(|delay| delay.value.0).unwrap_or_default(),
+            loss: share(&impair.loss),
+            duplicate: share(&impair.duplicate),
+            reorder: share(&impair.reorder),
+            corrupt: share(&impair.corrupt),
+        };
+        let shares = [how.loss, how.duplicate, how.reorder, how.corrupt];
+        if how.delay.is_zero() && shares.iter().all(|share| *share == 0.0) {
+            let known = ["delay", "loss", "duplicate", "reorder", "corrupt"].map(str::to_owned).to_vec();
+            self.fault(&impair.wire.span, FaultKind::NoneOfKeys { of: "`impair`", known });
+            return None;
+        }
+        if let Some(reorder) = &impair.reorder
+            && how.delay.is_zero()
+        {
+            let what = "a share of frames to overtake others that no `delay` holds".to_owned();
+            self.fault(
+                &reorder.span,
+                FaultKind::WrongType { expected: "`delay` beside `reorder`".into(), found: what },
+            );
+            return None;
+        }
+        Some(how)
+    }
+
+    fn message_loss(&mut self, drop: &file::Drop) -> Option<MessageLoss> {
+        let (wire, from) = self.end_into(&drop.wire, drop.from.as_ref())?;
         Some(MessageLoss { wire, from, message: drop.message.value, count: drop.count.map_or(1, Int::get) })
     }
 

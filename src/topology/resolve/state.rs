@@ -80,6 +80,7 @@ impl State {
             Action::Stream(_)
             | Action::Stop { .. }
             | Action::Drop(_)
+            | Action::Impair(_)
             | Action::Wait { .. }
             | Action::Run { .. }
             | Action::Expect(_) => {}

@@ -14,6 +14,11 @@ pub(super) fn time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
+/// A share as people read it.
+fn percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
 fn deadline(deadline: Deadline) -> String {
     match deadline {
         Deadline::After(after) => time(after),
@@ -68,6 +73,23 @@ impl Resolver<'_> {
                 let wire = &self.plan.wire(loss.wire).name;
                 let from = loss.from.map(|from| format!(" from {}", self.name(from.node))).unwrap_or_default();
                 format!("drop the next {count}{}{from} into {wire}", loss.message.name())
+            }
+            Action::Impair(how) => {
+                let wire = &self.plan.wire(how.wire).name;
+                let from = how.from.map(|from| format!(" from {}", self.name(from.node))).unwrap_or_default();
+                let shares = [
+                    ("lose", how.loss),
+                    ("duplicate", how.duplicate),
+                    ("reorder", how.reorder),
+                    ("corrupt", how.corrupt),
+                ];
+                let shares = shares.iter().filter(|(_, share)| *share > 0.0);
+                let mut done: Vec<String> =
+                    shares.map(|(what, share)| format!("{what} {}%", percent(*share))).collect();
+                if !how.delay.is_zero() {
+                    done.push(format!("delay {}", time(how.delay)));
+                }
+                format!("impair {wire}{from}: {}", done.join(", "))
             }
             Action::Restore { wire, end } => format!("restore {}", self.wire_or_end(*wire, *end)),
             Action::Kill { node } => format!("kill {}", self.name(*node)),

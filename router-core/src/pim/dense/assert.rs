@@ -71,6 +71,10 @@ pub enum Event {
     WinnerGone,
     /// This router's metric became better than the winner's. The RFC has no such event here; RFC 7761 §4.6.1 does.
     MetricImproves,
+    /// A state refresh of the winner, whose Prune Indicator says that it forwards here. The RFC has no such event, nor does it have a loser
+    /// do anything about data that goes on arriving: its prune (§4.6.4.1) may be lost, or may have come before the winner's own route had
+    /// moved, and with state refresh nothing would ever end the assert and what the winner goes on sending.
+    WinnerForwards,
     /// A prune, join or graft to this router.
     JoinPruneGraft,
     /// A join or graft to this router from the winner: its own way to the source leads here now. The RFC has no such event. A winner whose
@@ -116,6 +120,8 @@ pub enum EventKind {
     WinnerGone,
     /// [`Event::MetricImproves`].
     MetricImproves,
+    /// [`Event::WinnerForwards`].
+    WinnerForwards,
     /// [`Event::JoinPruneGraft`].
     JoinPruneGraft,
     /// [`Event::WinnerAsks`].
@@ -147,6 +153,7 @@ impl EventKind {
             (Event::CouldAssertTrue, _) => EventKind::CouldAssertTrue,
             (Event::WinnerGone, _) => EventKind::WinnerGone,
             (Event::MetricImproves, _) => EventKind::MetricImproves,
+            (Event::WinnerForwards, _) => EventKind::WinnerForwards,
             (Event::JoinPruneGraft, _) => EventKind::JoinPruneGraft,
             (Event::WinnerAsks, _) => EventKind::WinnerAsks,
         }
@@ -168,6 +175,7 @@ named!(EventKind {
     "could-assert-true" => EventKind::CouldAssertTrue,
     "winner-gone" => EventKind::WinnerGone,
     "metric-improves" => EventKind::MetricImproves,
+    "winner-forwards" => EventKind::WinnerForwards,
     "join-prune-graft" => EventKind::JoinPruneGraft,
     "winner-asks" => EventKind::WinnerAsks,
 });
@@ -187,6 +195,8 @@ pub enum Action {
     CancelTimer,
     /// Set AT(S,G,I), and send the winner a prune that holds as long.
     Yield(IpAddr, Duration),
+    /// Send the winner the prune once more, if that was not done of late.
+    Remind(IpAddr),
 }
 
 /// The transition of a state by an event.
@@ -196,7 +206,8 @@ pub fn transition(state: State, event: Event, guards: Guards) -> (State, Option<
     let Guards { mine, could_assert } = guards;
     match (state, event) {
         (NoInfo | Winner, Data) if could_assert => (Winner, Some(Action::Assert)),
-        (state, Data) => (state, None),
+        (Loser { winner, .. }, Data | WinnerForwards) if could_assert => (state, Some(Action::Remind(winner))),
+        (state, Data | WinnerForwards) => (state, None),
 
         (NoInfo | Winner, Heard { from, metric, holds }) => {
             if metric.is_better_than(&mine) && !metric.is_infinite() {

@@ -48,6 +48,8 @@ pub struct InterfaceEntry {
     pub prune_hold_time: u16,
     /// The Assert(S,G,I) machine.
     pub assert: assert::State,
+    /// Until then a loser sends the winner no further prune.
+    pub reminder: Option<Time>,
 }
 
 impl InterfaceEntry {

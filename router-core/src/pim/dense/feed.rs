@@ -217,7 +217,24 @@ impl Dense {
             }
             Some(assert::Action::Yield(winner, holds)) => {
                 self.timers.set(timer, context.now + holds);
+                // The prune takes effect after that at the latest (§4.4.2.1).
+                let due = context.now + link.jp_override_interval();
+                if let Some(own) = entry.interfaces.get_mut(&interface) {
+                    own.reminder = Some(due);
+                }
                 let message = join_prune(winner, seconds_up(holds), key, |source, set| set.pruned.push(source));
+                self.send_to_all(interface, Message::JoinPrune(message));
+            }
+            Some(assert::Action::Remind(winner)) => {
+                let Some(own) = entry.interfaces.get_mut(&interface) else { return };
+                let ends = self.timers.deadline(timer).unwrap_or(context.now);
+                if own.reminder.is_some_and(|until| context.now < until) || ends <= context.now {
+                    return;
+                }
+                // As often as a pruned router may say so (§4.4.1), for others may override it each time.
+                own.reminder = Some(context.now + self.settings.prune_limit);
+                let holds = seconds_up(ends.since(context.now));
+                let message = join_prune(winner, holds, key, |source, set| set.pruned.push(source));
                 self.send_to_all(interface, Message::JoinPrune(message));
             }
             None => {}

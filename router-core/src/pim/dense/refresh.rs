@@ -34,6 +34,10 @@ impl Dense {
         let metric = AssertMetric::heard(message.preference, message.metric, from);
         let holds = three_times(message.interval);
         self.assert(context, key, interface, assert::Event::Heard { from, metric, holds });
+        let is_winner = self.entries.get(&key).is_some_and(|entry| entry.assert(interface).winner() == Some(from));
+        if is_winner && !message.prune_indicator {
+            self.assert(context, key, interface, assert::Event::WinnerForwards);
+        }
         self.evaluate(context, key);
         let Some(entry) = self.entries.get(&key) else { return };
         // §4.5.1, the checks in its order.

@@ -132,7 +132,8 @@ pub fn transition(state: State, event: Event, guards: Guards) -> (State, &'stati
         // §4.3.4: a router that has just started takes its state from the message. The RFC's table has it override the prune, but OT is
         // for routers whose olist is not NULL (§4.4.1).
         (Forwarding, StateRefresh { prune_indicator: true }) if guards.olist_is_null => {
-            (Pruned, &[CancelOverride, SetPruneLimit])
+            // No prune was sent, so none is limited: where the upstream router learns only now that this one is new, it forwards again.
+            (Pruned, &[CancelOverride])
         }
         (Forwarding, StateRefresh { prune_indicator: false }) if guards.olist_is_null => {
             (Pruned, &[CancelOverride, SendPrune, SetPruneLimit])

@@ -37,7 +37,7 @@ use crate::observe::tap::{CaptureTo, Taps};
 use crate::routes::agent;
 use crate::sys::files;
 use crate::topology::plan::{Daemon, NodeId, Plan, Router, WireId};
-use crate::topology::steps::{Cut, CutKind, MessageLoss, Place, SourceFilter, Stream};
+use crate::topology::steps::{Cut, CutKind, MessageLoss, Mistreatment, Place, SourceFilter, Stream};
 use crate::traffic::stamp::StreamId;
 use crate::traffic::{self, StreamSpec, Traffic, clock};
 
@@ -368,6 +368,14 @@ impl Network for KernelNetwork<'_> {
         self.cuts.add(cut, changes, time);
         self.note(time, cut.end.map(|end| end.node), said);
         Ok(time)
+    }
+
+    fn mistreat(&mut self, how: &Mistreatment) -> Result<Time, NetworkError> {
+        let wire = &self.plan.wire(how.wire).name;
+        Err(NetworkError::Unsupported {
+            what: format!("`impair` of {wire}"),
+            by: "a lab, where wires are as the file has them".into(),
+        })
     }
 
     fn lose(&mut self, loss: &MessageLoss) -> Result<LossId, NetworkError> {

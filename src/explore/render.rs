@@ -1,0 +1,268 @@
+//! Makes a scenario of what is to happen, in the language of files: how long a rest is and what must hold after it follows from what
+//! happened before, so that whatever is left out of a schedule, the rest of it asks for nothing that no protocol promises.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::rest::Rest;
+use crate::oracle::{Convergence, Flow, World};
+use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
+use crate::topology::steps::{Action, CutKind, Deadline, Expectation, Formula, Scenario, SourceFilter, Step, Stream};
+
+/// Name of a run's scenario.
+pub const SCENARIO: &str = "explored";
+/// Packets that a check of a delivery judges.
+const JUDGED: u32 = 3;
+/// Between two packets, where there is no stream.
+const PACE: Duration = Duration::from_millis(500);
+
+/// What is to happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// Routers meet their neighbours.
+    Meet,
+    /// A step. One that makes no sense where it stands (a leave without a join) is left out.
+    Act(Action),
+    /// Time passes.
+    Moment(Duration),
+    /// Nothing happens for as long as the protocols need after what has happened.
+    Rest,
+    /// What must hold at rest, holds. Left out where the network is not at rest.
+    Check,
+    /// Nothing is left of sources that have stopped.
+    Gone,
+}
+
+struct Rendering<'a> {
+    plan: &'a Plan,
+    world: World,
+    rest: Rest,
+    pace: Duration,
+    is_refreshed: bool,
+    steps: Vec<Action>,
+    /// Streams that run.
+    running: Vec<Stream>,
+    /// Sources and groups that ever were.
+    seen: BTreeSet<(NodeId, usize, IpAddr)>,
+    /// Wires that are cut, and those whose frames are lost or mistreated.
+    cut: BTreeSet<WireId>,
+    lossy: BTreeSet<WireId>,
+    /// Something happened that somebody may only miss.
+    is_missed: bool,
+    /// Nothing has happened since a rest.
+    is_at_rest: bool,
+}
+
+/// The scenario of a plan that some items make.
+pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
+    let paces = items.iter().filter_map(|item| match item {
+        Item::Act(Action::Stream(stream)) => Some(Duration::from_secs_f64(1.0 / stream.rate)),
+        _ => None,
+    });
+    let pace = paces.max().unwrap_or(PACE);
+    let mut rendering = Rendering {
+        plan,
+        world: World::new(),
+        rest: Rest::of(plan, pace, items.iter().any(excludes)),
+        pace,
+        is_refreshed: Convergence::of(plan).is_refreshed,
+        steps: Vec::new(),
+        running: Vec::new(),
+        seen: BTreeSet::new(),
+        cut: BTreeSet::new(),
+        lossy: BTreeSet::new(),
+        is_missed: false,
+        is_at_rest: false,
+    };
+    for item in items {
+        rendering.item(item);
+    }
+    let steps = rendering.steps.into_iter().enumerate();
+    let steps = steps.map(|(n, action)| Step { line: n + 1, text: String::new(), action }).collect();
+    Scenario { name: SCENARIO.into(), steps, without: Vec::new() }
+}
+
+impl Rendering<'_> {
+    fn item(&mut self, item: &Item) {
+        match item {
+            Item::Meet => self.meet(),
+            Item::Act(action) => {
+                if self.happens(action) {
+                    self.steps.push(action.clone());
+                    self.is_at_rest = false;
+                }
+            }
+            Item::Moment(time) => self.steps.push(Action::Wait { time: *time }),
+            Item::Rest => {
+                let time = if self.is_missed { self.rest.missed } else { self.rest.told };
+                // What goes on being missed, is known of by now.
+                self.is_missed = !self.lossy.is_empty();
+                self.is_at_rest = true;
+                self.steps.push(Action::Wait { time: whole_millis(time) });
+            }
+            Item::Check => self.check(),
+            Item::Gone => self.gone(),
+        }
+    }
+
+    fn meet(&mut self) {
+        let at: Vec<Attachment> = self.plan.wires.iter().flat_map(|wire| &wire.ends).copied().collect();
+        let at: Vec<Attachment> = at.into_iter().filter(|at| self.plan.pim_at(*at).is_some()).collect();
+        if !at.is_empty() {
+            let within = Deadline::Formula(Formula::NeighbourLatency);
+            self.steps.push(Action::Expect(Expectation::Neighbours { at, are: None, within }));
+        }
+    }
+
+    /// Puts a step into force, if it makes sense here.
+    fn happens(&mut self, action: &Action) -> bool {
+        let world = &mut self.world;
+        match action {
+            Action::Join { hosts, group, filter, .. } => {
+                hosts.iter().for_each(|host| world.join(*host, *group, filter))
+            }
+            Action::Leave { hosts, group, .. } => {
+                if hosts.iter().any(|host| world.filter(*host, *group).is_none()) {
+                    return false;
+                }
+                hosts.iter().for_each(|host| world.leave(*host, *group));
+            }
+            Action::Stream(stream) => {
+                self.seen.insert((stream.from, stream.interface, stream.group));
+                self.running.push(stream.clone());
+            }
+            Action::Stop { stream } => {
+                let before = self.running.len();
+                self.running.retain(|running| running.name != *stream);
+                return self.running.len() < before;
+            }
+            Action::Fail(cut) => {
+                if !self.cut.insert(cut.wire) {
+                    return false;
+                }
+                self.is_missed |= cut.how == CutKind::Silent;
+                world.fail(cut);
+            }
+            Action::Drop(loss) => {
+                self.lossy.insert(loss.wire);
+                self.is_missed = true;
+            }
+            Action::Impair(how) => {
+                self.lossy.insert(how.wire);
+                self.is_missed = true;
+            }
+            Action::Restore { wire, end } => {
+                let is_cut = self.cut.remove(wire);
+                if !self.lossy.remove(wire) && !is_cut {
+                    return false;
+                }
+                world.restore(*wire, *end);
+            }
+            Action::Kill { node } => {
+                if world.is_dead(*node) {
+                    return false;
+                }
+                self.is_missed = true;
+                world.kill(*node);
+            }
+            Action::Restart { node } => world.restart(*node),
+            Action::Pause { node } => {
+                if world.is_dead(*node) || world.is_stopped(*node) {
+                    return false;
+                }
+                self.is_missed = true;
+                world.pause(*node);
+            }
+            Action::Resume { node } => {
+                if world.is_dead(*node) || !world.is_stopped(*node) {
+                    return false;
+                }
+                world.resume(*node);
+            }
+            Action::Wait { .. } | Action::Run { .. } | Action::Expect(_) => {}
+        }
+        true
+    }
+
+    fn is_anybody_paused(&self) -> bool {
+        self.plan.node_ids().any(|node| self.world.is_stopped(node) && !self.world.is_dead(node))
+    }
+
+    /// What must hold at rest.
+    fn check(&mut self) {
+        if !self.is_at_rest || !self.lossy.is_empty() || self.is_anybody_paused() {
+            return;
+        }
+        let within = Deadline::After(self.pace * 4);
+        // Where nothing keeps asserts from running out, they are fought anew, and packets come twice meanwhile (RFC 3973 §4.6).
+        let is_settled = (self.is_refreshed && !self.world.is_hindered()) || !self.is_dense();
+        let duplicates = if is_settled { 0 } else { u64::from(JUDGED) };
+        for stream in &self.running {
+            let Some(flow) = Flow::of(self.plan, &self.world, stream) else { continue };
+            let to: Vec<NodeId> = flow.must_receive().map(|(host, _)| host).collect();
+            if to.is_empty() {
+                continue;
+            }
+            self.steps.push(Action::Expect(Expectation::Delivered {
+                stream: stream.name.clone(),
+                to,
+                within,
+                lasting: self.pace * JUDGED,
+                loss: 0,
+                duplicates,
+            }));
+        }
+        // Without state refresh, prunes run out and packets flood anew, again and again (RFC 3973 §4.4.2).
+        if is_settled {
+            let origin = |s: &Stream| Attachment { node: s.from, interface: s.interface };
+            for stream in self.running.iter().filter(|s| !self.world.is_broken(self.plan, origin(s))) {
+                self.steps.push(Action::Expect(Expectation::Tree { stream: stream.name.clone(), within }));
+            }
+        }
+    }
+
+    fn is_dense(&self) -> bool {
+        self.plan.nodes.iter().any(|node| node.router().is_some_and(|router| router.multicast.is_pim()))
+    }
+
+    fn gone(&mut self) {
+        let time = whole_millis(self.rest.missed + self.rest.gone);
+        self.steps.push(Action::Wait { time });
+        let within = Deadline::After(Duration::from_secs(1));
+        for (node, interface, group) in &self.seen {
+            if self.running.iter().any(|s| (s.from, s.interface, s.group) == (*node, *interface, *group)) {
+                continue;
+            }
+            let at = Attachment { node: *node, interface: *interface };
+            let Some(source) = self.plan.interface(at).address_like(*group) else { continue };
+            for router in self.plan.node_ids().filter(|id| self.plan.node(*id).is_router()) {
+                // One that is stopped does nothing, not even forget.
+                if self.world.is_stopped(router) {
+                    continue;
+                }
+                let (present, incoming, outgoing) = (false, None, None);
+                let group = *group;
+                self.steps.push(Action::Expect(Expectation::Entry {
+                    router,
+                    source,
+                    group,
+                    present,
+                    incoming,
+                    outgoing,
+                    within,
+                }));
+            }
+        }
+    }
+}
+
+fn excludes(item: &Item) -> bool {
+    let Item::Act(Action::Join { filter: SourceFilter::Exclude(sources), .. }) = item else { return false };
+    !sources.is_empty()
+}
+
+/// As a file can say it.
+fn whole_millis(span: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX) + 1)
+}

@@ -1,0 +1,52 @@
+//! How long a network is left alone after a disturbance, by its protocols' own timers.
+
+use std::time::Duration;
+
+use super::settings::scaled;
+use crate::oracle::{Convergence, Deadlines, World};
+use crate::topology::plan::{Multicast, Plan, WireId};
+
+/// What the kernel keeps of an entry that no packet uses where no protocol says so (`router_core::forwarding::table`), never scaled.
+const KEPT: Duration = Duration::from_secs(210 + 70);
+/// Routes, carriers, daemons that start: milliseconds each.
+const KERNEL: Duration = Duration::from_millis(300);
+
+/// Times of rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// After what routers learn of at once: joins, leaves, carriers, restarts.
+    pub told: Duration,
+    /// After what they only miss: messages that were lost, routers that fell silent.
+    pub missed: Duration,
+    /// From a source's last packet and a group's last member until nothing is kept of them.
+    pub gone: Duration,
+}
+
+impl Rest {
+    /// The times of a plan, with streams of a packet every `pace`; `excludes`: somebody wants all but some sources of a group.
+    pub fn of(plan: &Plan, pace: Duration, excludes: bool) -> Rest {
+        let world = World::new();
+        let deadlines = Deadlines::new(plan, &world).with_pace(pace);
+        let convergence = Convergence::of(plan);
+        let longest = |of: &dyn Fn(WireId) -> Duration| plan.wire_ids().map(of).max().unwrap_or_default();
+        let believed = longest(&|wire| deadlines.group_membership_interval(wire));
+        // Older hosts, whose groups know no leaves, and sources that a leave cannot name.
+        let older = plan.nodes.iter().any(|node| node.host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3)))
+            || plan.nodes.iter().any(|node| node.router().is_some_and(|r| r.igmp.version.is_some_and(|v| v < 3)));
+        let leave = if older || excludes { believed } else { longest(&|wire| deadlines.leave(wire, None)) };
+        let told = KERNEL + leave + convergence.settle(pace);
+        let missed = told + believed.max(convergence.liveness).max(convergence.prune_limit) + convergence.prunes;
+        let lifetimes = plan.nodes.iter().filter_map(|node| node.router()).map(|router| match router.multicast {
+            Multicast::PimDm => {
+                let source = scaled(plan, router.pim.source_lifetime, 210);
+                let prune = scaled(plan, router.pim.prune_hold_time, 210) + Duration::from_secs(1);
+                let assert = scaled(plan, router.pim.assert_time, 180);
+                // Counters are read three times a lifetime; what is heard last starts a lifetime of its own.
+                source * 2 + source.max(prune) + prune.max(assert)
+            }
+            _ => KEPT,
+        });
+        let gone = leave + lifetimes.max().unwrap_or_default() + KERNEL;
+        Rest { told, missed, gone }
+    }
+}

@@ -1,0 +1,266 @@
+//! Flows through routers in PIM sparse mode, on networks drawn by hand.
+
+use std::collections::BTreeSet;
+
+use router_core::config::{SptSwitchover, SsmMapping};
+
+use super::*;
+use crate::oracle::testing::{Net, all, only, stream};
+use crate::topology::steps::{Cut, CutKind};
+
+/// src - r1, r1 - r2 - h1, r1 - rp - r2: the source's own tree leaves the rendezvous point aside.
+struct Triangle {
+    net: Net,
+    src: NodeId,
+    r1: NodeId,
+    r2: NodeId,
+    rp: NodeId,
+    h1: NodeId,
+}
+
+impl Triangle {
+    fn new() -> Triangle {
+        let mut net = Net::new();
+        let (src, r1, r2, rp, h1) =
+            (net.host("src"), net.sparse("r1"), net.sparse("r2"), net.sparse("rp"), net.host("h1"));
+        net.link("src-r1", src, r1);
+        net.link("direct", r1, r2);
+        net.link("up", r1, rp);
+        net.link("down", rp, r2);
+        net.link("r2-h1", r2, h1);
+        net.rendezvous_point(rp);
+        Triangle { net, src, r1, r2, rp, h1 }
+    }
+
+    fn joined(&self) -> World {
+        let mut world = World::new();
+        world.join(self.h1, group(), &all());
+        world
+    }
+
+    fn flow(&self, world: &World, ttl: u8) -> Flow {
+        Flow::of(&self.net.plan(), world, &stream("news", self.src, ttl)).unwrap()
+    }
+}
+
+fn group() -> IpAddr {
+    crate::oracle::testing::group()
+}
+
+fn end(node: NodeId, interface: usize) -> Attachment {
+    Attachment { node, interface }
+}
+
+#[test]
+fn members_get_packets_by_the_rendezvous_point_and_then_by_the_sources_own_tree() {
+    let lab = Triangle::new();
+    let flow = lab.flow(&lab.joined(), 16);
+    assert_eq!(flow.reaches(lab.h1), Certainty::Yes);
+    // Two routers on the direct way; by register the designated router, the rendezvous point and r2.
+    assert_eq!(flow.receivers[&lab.h1].ttls, BTreeSet::from([13, 14]));
+    let settled = |at: Attachment| flow.outbound.get(&at).map_or(Certainty::No, |passage| passage.settled);
+    assert_eq!(settled(end(lab.r1, 1)), Certainty::Yes);
+    assert_eq!(settled(end(lab.r2, 2)), Certainty::Yes);
+    assert_eq!(settled(end(lab.rp, 1)), Certainty::No, "r2 has pruned the source there");
+    assert_eq!(flow.outbound[&end(lab.rp, 1)].certainty, Certainty::Maybe);
+    assert_eq!(flow.outbound[&end(lab.r1, 2)].certainty, Certainty::Maybe, "the rendezvous point may join");
+    assert_eq!(flow.entries[&lab.r2].incoming, BTreeSet::from([0]));
+    assert_eq!(
+        flow.way_to(lab.h1),
+        [end(lab.src, 0), end(lab.r1, 0), end(lab.r1, 1), end(lab.r2, 0), end(lab.r2, 2), end(lab.h1, 0)]
+    );
+}
+
+#[test]
+fn without_a_member_nothing_leaves_the_sources_link() {
+    let lab = Triangle::new();
+    let flow = lab.flow(&World::new(), 16);
+    assert_eq!(flow.outbound.keys().collect::<Vec<_>>(), [&end(lab.src, 0)]);
+}
+
+#[test]
+fn a_router_that_never_switches_keeps_to_the_rendezvous_points_tree() {
+    let mut lab = Triangle::new();
+    lab.net.router_mut(lab.r2).pim.spt_switchover = Some(SptSwitchover::Never);
+    let flow = lab.flow(&lab.joined(), 16);
+    assert_eq!(flow.reaches(lab.h1), Certainty::Yes);
+    assert!(!flow.outbound.contains_key(&end(lab.r1, 1)), "{:?}", flow.outbound.keys());
+    let settled = |at: Attachment| flow.outbound[&at].settled;
+    assert_eq!((settled(end(lab.r1, 2)), settled(end(lab.rp, 1))), (Certainty::Yes, Certainty::Yes));
+    assert_eq!(flow.entries[&lab.r2].incoming, BTreeSet::from([1]));
+    // By rate: 100 packets of 228 octets a second are 182 kbit/s.
+    lab.net.router_mut(lab.r2).pim.spt_switchover = Some(SptSwitchover::Kbit(100));
+    assert!(lab.flow(&lab.joined(), 16).outbound.contains_key(&end(lab.r1, 1)));
+    lab.net.router_mut(lab.r2).pim.spt_switchover = Some(SptSwitchover::Kbit(1000));
+    assert!(!lab.flow(&lab.joined(), 16).outbound.contains_key(&end(lab.r1, 1)));
+}
+
+#[test]
+fn the_designated_router_and_the_rendezvous_point_each_take_a_hop() {
+    let lab = Triangle::new();
+    let reaches = |ttl| lab.flow(&lab.joined(), ttl).reaches(lab.h1);
+    // By the rendezvous point a packet reaches r2 with its last hop, which is enough to be known; by the direct way it has one more.
+    assert_eq!((reaches(3), reaches(2)), (Certainty::Yes, Certainty::No));
+    let mut lab = lab;
+    lab.net.interface_mut(lab.rp, 1).ttl_threshold = 5;
+    let reaches = |ttl| lab.flow(&lab.joined(), ttl).reaches(lab.h1);
+    assert_eq!(
+        (reaches(7), reaches(6)),
+        (Certainty::Yes, Certainty::Maybe),
+        "once another stream of the source has switched"
+    );
+}
+
+#[test]
+fn a_router_on_the_rendezvous_points_way_to_the_source_takes_packets_itself() {
+    let mut net = Net::new();
+    let (src, r1, mid, rp, h1) =
+        (net.host("src"), net.sparse("r1"), net.sparse("mid"), net.sparse("rp"), net.host("h1"));
+    net.link("a", src, r1);
+    net.link("b", r1, mid);
+    net.link("c", mid, rp);
+    net.link("d", mid, h1);
+    net.rendezvous_point(rp);
+    net.router_mut(mid).pim.spt_switchover = Some(SptSwitchover::Never);
+    let mut world = World::new();
+    world.join(h1, group(), &all());
+    let flow = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
+    assert_eq!(flow.reaches(h1), Certainty::Yes);
+    assert_eq!(flow.entries[&mid].incoming, BTreeSet::from([0]));
+    assert_eq!(flow.outbound[&end(rp, 0)].settled, Certainty::No);
+}
+
+#[test]
+fn source_specific_groups_need_no_rendezvous_point_and_a_source() {
+    let mut lab = Triangle::new();
+    let ssm: IpAddr = "232.1.1.1".parse().unwrap();
+    let flow = |lab: &Triangle, world: &World| {
+        Flow::of(&lab.net.plan(), world, &Stream { group: ssm, ..stream("news", lab.src, 16) }).unwrap()
+    };
+    let mut world = World::new();
+    world.join(lab.h1, ssm, &only(&["10.0.0.1"]));
+    let this = flow(&lab, &world);
+    assert_eq!(this.receivers[&lab.h1].ttls, BTreeSet::from([14]));
+    assert!(!this.outbound.contains_key(&end(lab.r1, 2)), "nothing goes by the rendezvous point");
+    world.join(lab.h1, ssm, &only(&["10.0.0.9"]));
+    assert_eq!(flow(&lab, &world).outbound.len(), 1);
+    world.join(lab.h1, ssm, &all());
+    assert_eq!(flow(&lab, &world).reaches(lab.h1), Certainty::No, "no source is named");
+    let mapping = SsmMapping { groups: "232.0.0.0/8".parse().unwrap(), sources: vec!["10.0.0.1".parse().unwrap()] };
+    lab.net.router_mut(lab.r2).pim.ssm_mapping = Some(vec![mapping]);
+    assert_eq!(flow(&lab, &world).reaches(lab.h1), Certainty::Yes);
+}
+
+#[test]
+fn no_register_crosses_a_boundary_of_the_group() {
+    let mut lab = Triangle::new();
+    lab.net.interface_mut(lab.r1, 2).boundary = vec!["239.0.0.0/8".parse().unwrap()];
+    let flow = lab.flow(&lab.joined(), 16);
+    assert_eq!(flow.reaches(lab.h1), Certainty::Maybe, "nobody tells r2 of the source");
+    assert!(!flow.outbound.contains_key(&end(lab.rp, 1)));
+}
+
+#[test]
+fn a_dead_rendezvous_point_brings_no_new_source() {
+    let lab = Triangle::new();
+    let mut world = lab.joined();
+    world.kill(lab.rp);
+    let flow = lab.flow(&world, 16);
+    assert_eq!(flow.reaches(lab.h1), Certainty::Maybe);
+    assert!(flow.outbound.keys().all(|at| at.node != lab.rp));
+}
+
+#[test]
+fn one_router_serves_a_lan_with_members() {
+    let mut net = Net::new();
+    let (src, r1, a, b, h1) = (net.host("src"), net.sparse("r1"), net.sparse("a"), net.sparse("b"), net.host("h1"));
+    net.link("s", src, r1);
+    net.link("ra", r1, a);
+    net.link("rb", r1, b);
+    let lan = net.lan("lan", &[a, b, h1]);
+    net.rendezvous_point(r1);
+    let mut world = World::new();
+    world.join(h1, group(), &all());
+    let flow = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
+    assert_eq!(crate::oracle::designated(&net.plan(), &world, lan), [end(b, 1)]);
+    assert_eq!(flow.outbound[&end(b, 1)].settled, Certainty::Yes);
+    assert!(!flow.outbound.contains_key(&end(a, 1)), "{:?}", flow.outbound.keys());
+    world.kill(b);
+    let flow = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
+    assert_eq!(flow.outbound[&end(a, 1)].settled, Certainty::Yes);
+    net.router_mut(a).pim.dr_priority = Some(5);
+    let flow = Flow::of(
+        &net.plan(),
+        &World::new().merged(&{
+            let mut world = World::new();
+            world.join(h1, group(), &all());
+            world
+        }),
+        &stream("news", src, 16),
+    )
+    .unwrap();
+    assert_eq!(flow.outbound[&end(a, 1)].settled, Certainty::Yes);
+    assert!(!flow.outbound.contains_key(&end(b, 1)));
+}
+
+#[test]
+fn the_better_route_wins_the_assert_and_serves_all_of_the_wire() {
+    let mut net = Net::new();
+    let (src, r1, a, b) = (net.host("src"), net.sparse("r1"), net.sparse("a"), net.sparse("b"));
+    let (far, h1, h2) = (net.sparse("far"), net.host("h1"), net.host("h2"));
+    net.link("s", src, r1);
+    net.link("ra", r1, a);
+    let slow = net.link("rb", r1, b);
+    // b has the higher address and serves h1; far's route leads to a.
+    net.lan("lan", &[a, b, far, h1]);
+    net.link("fh", far, h2);
+    net.cost(slow, 5);
+    net.rendezvous_point(r1);
+    net.router_mut(b).pim.dr_priority = Some(9);
+    let mut world = World::new();
+    world.join(h1, group(), &all());
+    let only_h1 = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
+    // b's own shortest path leads by the LAN itself: a sends into it, whoever serves the members.
+    assert_eq!(only_h1.reaches(h1), Certainty::Yes);
+    world.join(h2, group(), &all());
+    let both = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
+    assert_eq!((both.reaches(h1), both.reaches(h2)), (Certainty::Yes, Certainty::Yes));
+    assert_eq!(both.outbound[&end(a, 1)].settled, Certainty::Yes);
+    assert!(both.outbound.get(&end(b, 1)).is_none_or(|passage| passage.settled == Certainty::No));
+}
+
+#[test]
+fn where_costs_tie_delivery_is_sure_and_the_way_is_not() {
+    let mut net = Net::new();
+    let (src, r1, a, b) = (net.host("src"), net.sparse("r1"), net.sparse("a"), net.sparse("b"));
+    let (last, h1) = (net.sparse("last"), net.host("h1"));
+    net.link("s", src, r1);
+    net.link("ra", r1, a);
+    net.link("rb", r1, b);
+    net.link("al", a, last);
+    net.link("bl", b, last);
+    net.link("lh", last, h1);
+    net.rendezvous_point(r1);
+    let mut world = World::new();
+    world.join(h1, group(), &all());
+    let flow = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
+    assert_eq!(flow.reaches(h1), Certainty::Yes);
+    assert_eq!(flow.outbound[&end(a, 1)].certainty, Certainty::Maybe);
+    assert_eq!(flow.entries[&last].incoming, BTreeSet::from([0, 1]));
+}
+
+#[test]
+fn while_a_link_fails_both_ways_are_permitted_and_no_other() {
+    let lab = Triangle::new();
+    let plan = lab.net.plan();
+    let mut cut = lab.joined();
+    let wire = plan.find_wire("direct").unwrap();
+    cut.fail(&Cut { wire, end: None, how: CutKind::Carrier, detected_after: None });
+    let after = Flow::of(&plan, &cut, &stream("news", lab.src, 16)).unwrap();
+    assert_eq!(after.reaches(lab.h1), Certainty::Yes, "by the rendezvous point");
+    assert_eq!(after.outbound[&end(lab.rp, 1)].settled, Certainty::Yes);
+    let between = Flow::between(&plan, &[lab.joined(), cut], &stream("news", lab.src, 16)).unwrap();
+    for at in [end(lab.r1, 1), end(lab.rp, 1), end(lab.r2, 2)] {
+        assert!(between.outbound.contains_key(&at), "{at:?}");
+    }
+}

@@ -1,0 +1,598 @@
+//! PIM sparse mode (RFC 7761) as the topology alone decides it: which routers are on the rendezvous point's tree of a group, which on a
+//! source's own, and who forwards into each wire once asserts are over.
+//!
+//! What a router asks for depends on what is asked of it: joins grow from the members upward, round by round, until nothing changes. A router
+//! that is on the source's tree takes its packets from there alone (SPTbit), and prunes the source off the rendezvous point's tree where that
+//! comes another way (§4.5.7). As in dense mode, where costs tie which way is taken is left open: what *is* asked for, and what *would be*
+//! if routes led there.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use router_core::config::SptSwitchover;
+
+use super::dense::{Demand, Rpf, rpf_of_all};
+use super::membership::{Certainty, accepts, runs_igmp, runs_pim, version_at, wanted};
+use super::paths::Distances;
+use super::rendezvous::{Mode, designated, mode, owner, rendezvous_point};
+use super::world::World;
+use crate::topology::plan::{Attachment, NodeId, Plan, Unicast};
+use crate::topology::steps::{CutKind, Stream};
+
+/// What a router does with packets of the source at one of its interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    /// Whether it may forward them there while trees change: by the state of either tree.
+    pub may: Certainty,
+    /// Whether it forwards them there once asserts and prunes are over.
+    pub settled: Demand,
+    /// Whether another router forwards there instead.
+    pub loses_to: Option<Attachment>,
+}
+
+/// What a router has asked its upstream neighbours for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Joined {
+    /// JoinDesired(*,G).
+    star: Demand,
+    /// That it needs this source's packets by the rendezvous point's tree.
+    by_star: Demand,
+    /// JoinDesired(S,G).
+    own: Demand,
+}
+
+const NOTHING: Joined = Joined { star: Demand::NONE, by_star: Demand::NONE, own: Demand::NONE };
+
+/// What is asked of a router at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    /// By the (*,G) state there, pruned sources included.
+    star: Demand,
+    /// By the (*,G) state there, for this source.
+    by_star: Demand,
+    /// By (S,G) state.
+    own: Demand,
+}
+
+impl Asked {
+    const NONE: Asked = Asked { star: Demand::NONE, by_star: Demand::NONE, own: Demand::NONE };
+
+    fn or(self, other: Asked) -> Asked {
+        Asked { star: self.star.or(other.star), by_star: self.by_star.or(other.by_star), own: self.own.or(other.own) }
+    }
+
+    fn at_most(self, is: Certainty, may_be: Certainty) -> Asked {
+        Asked {
+            star: self.star.at_most(is, may_be),
+            by_star: self.by_star.at_most(is, may_be),
+            own: self.own.at_most(is, may_be),
+        }
+    }
+
+    fn data(self) -> Demand {
+        self.by_star.or(self.own)
+    }
+}
+
+/// What it takes for packets to come some way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Reach {
+    /// The least TTL at the sender.
+    least: u16,
+    /// How many routers take one off it.
+    hops: u16,
+}
+
+/// Sparse mode for the packets of a stream.
+pub(super) struct Sparse<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    /// Whether the world is turning into another one: then nothing is decided.
+    in_transition: bool,
+    source: IpAddr,
+    group: IpAddr,
+    modes: Vec<Option<Mode>>,
+    /// The way to the source.
+    rpf: Vec<Option<Rpf>>,
+    /// The way to the rendezvous point that a router uses.
+    toward_rp: Vec<Option<Rpf>>,
+    /// The rendezvous points that a router may use.
+    rps: Vec<BTreeSet<NodeId>>,
+    /// By router: what it takes for packets to reach it by register and the rendezvous point; none if they do not.
+    by_rp: Vec<Option<Reach>>,
+    /// Designated routers of the source's wire.
+    registrars: Vec<Attachment>,
+    stream: (u8, f64),
+    joined: Vec<Joined>,
+    asked: BTreeMap<Attachment, Asked>,
+    losers: BTreeMap<Attachment, Attachment>,
+}
+
+/// Whether a plan has sparse mode routers for a group at all.
+pub(super) fn is_in(plan: &Plan, group: IpAddr) -> bool {
+    plan.node_ids().any(|node| matches!(mode(plan, node, group), Some(Mode::Sparse | Mode::Ssm)))
+}
+
+impl<'a> Sparse<'a> {
+    /// For the packets of a stream that an interface sends from its address.
+    pub fn new(plan: &'a Plan, world: &'a World, origin: Attachment, source: IpAddr, stream: &Stream) -> Sparse<'a> {
+        Sparse::prepare(plan, world, origin, source, stream).grown()
+    }
+
+    /// While one of several worlds turns into another: `world` permits what any of them does, and each router takes packets from wherever it
+    /// takes them in any of them, and asks any rendezvous point that it uses in one of them.
+    pub fn between(
+        plan: &'a Plan,
+        world: &'a World,
+        worlds: &[World],
+        origin: Attachment,
+        source: IpAddr,
+        stream: &Stream,
+    ) -> Sparse<'a> {
+        let mut sparse = Sparse::prepare(plan, world, origin, source, stream);
+        sparse.in_transition = true;
+        for other in worlds {
+            let other = Sparse::prepare(plan, other, origin, source, stream);
+            merge(&mut sparse.rpf, other.rpf);
+            merge(&mut sparse.toward_rp, other.toward_rp);
+            for (own, other) in sparse.rps.iter_mut().zip(other.rps) {
+                own.extend(other);
+            }
+            for end in other.registrars {
+                if !sparse.registrars.contains(&end) {
+                    sparse.registrars.push(end);
+                }
+            }
+        }
+        sparse.grown()
+    }
+
+    fn prepare(plan: &'a Plan, world: &'a World, origin: Attachment, source: IpAddr, stream: &Stream) -> Sparse<'a> {
+        let group = stream.group;
+        let size = plan.nodes.len();
+        let modes: Vec<Option<Mode>> = plan.node_ids().map(|node| mode(plan, node, group)).collect();
+        let mut toward_rp: Vec<Option<Rpf>> = vec![None; size];
+        let mut rps: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); size];
+        let mut ways: BTreeMap<IpAddr, (Option<NodeId>, Vec<Option<Rpf>>)> = BTreeMap::new();
+        for node in plan.node_ids().filter(|node| modes[node.0] == Some(Mode::Sparse)) {
+            let Some(address) = rendezvous_point(plan, world, node, group) else { continue };
+            let (rp, way) = ways.entry(address).or_insert_with(|| ways_to(plan, world, address));
+            toward_rp[node.0] = way[node.0].clone();
+            rps[node.0].extend(*rp);
+        }
+        let wire = plan.interface(origin).wire;
+        let registrars = designated(plan, world, wire)
+            .into_iter()
+            .filter(|end| modes[end.node.0] == Some(Mode::Sparse) && !plan.interface(*end).is_boundary_for(group))
+            .collect();
+        let kbit = stream.rate * (stream.size as f64 + 28.0) * 8.0 / 1000.0 / f64::from(stream.groups.max(1));
+        let mut sparse = Sparse {
+            plan,
+            world,
+            in_transition: false,
+            source,
+            group,
+            modes,
+            rpf: rpf_of_all(plan, world, origin, source),
+            toward_rp,
+            rps,
+            by_rp: vec![None; size],
+            registrars,
+            stream: (stream.ttl, kbit),
+            joined: vec![NOTHING; size],
+            asked: BTreeMap::new(),
+            losers: BTreeMap::new(),
+        };
+        sparse.by_rp = sparse.reach();
+        sparse
+    }
+
+    /// Where a router takes packets from: by the source's own tree, and by the rendezvous point's, each with how sure it is that it is on that
+    /// tree.
+    pub fn ways(&self, node: NodeId) -> [(Option<&Rpf>, Certainty, Certainty); 2] {
+        let joined = self.joined[node.0];
+        let own = if self.is_first(node) { Demand::both(Certainty::Yes) } else { joined.own };
+        // What has the SPTbit takes nothing from the other tree.
+        let star = if own.is == Certainty::Yes { Certainty::No } else { joined.by_star.may_be };
+        [
+            (self.rpf[node.0].as_ref(), own.is, own.may_be),
+            (self.toward_rp[node.0].as_ref(), star.min(joined.by_star.is), joined.star.may_be),
+        ]
+    }
+
+    /// Whether the source is on a link of the router's own.
+    pub fn is_first(&self, node: NodeId) -> bool {
+        self.rpf[node.0].as_ref().is_some_and(|rpf| rpf.neighbours.is_empty() && !rpf.interfaces.is_empty())
+    }
+
+    /// Whether the router handles the group in sparse mode.
+    pub fn handles(&self, node: NodeId) -> bool {
+        matches!(self.modes[node.0], Some(Mode::Sparse | Mode::Ssm))
+    }
+
+    /// Whether a router knows of a rendezvous point, or needs none.
+    pub fn has_rp(&self, node: NodeId) -> bool {
+        self.modes[node.0] == Some(Mode::Ssm) || !self.rps[node.0].is_empty()
+    }
+
+    /// The rendezvous points that a router registers the source with, when its packets reach it at an interface: none if it is not the
+    /// designated router there, is the rendezvous point itself, or the way there leaves the group's scope (§4.4.1).
+    pub fn registers_with(&self, at: Attachment) -> BTreeSet<NodeId> {
+        if !self.registrars.contains(&at) || self.rps[at.node.0].contains(&at.node) {
+            return BTreeSet::new();
+        }
+        let Some(rpf) = &self.toward_rp[at.node.0] else { return BTreeSet::new() };
+        let inside = |interface: usize| {
+            !self.plan.interface(Attachment { node: at.node, interface }).is_boundary_for(self.group)
+        };
+        if !rpf.interfaces.iter().any(|interface| inside(*interface)) {
+            return BTreeSet::new();
+        }
+        self.rps[at.node.0].iter().copied().filter(|rp| !self.world.is_dead(*rp)).collect()
+    }
+
+    /// Whether registers may go on once all is settled: where the rendezvous point has members below it and cannot join the source's tree.
+    pub fn keeps_registering(&self, rp: NodeId) -> bool {
+        let joined = self.joined[rp.0];
+        joined.by_star.may_be > Certainty::No && joined.own.is != Certainty::Yes
+    }
+
+    /// What a router does with packets at an interface, that came to it by the source's own tree (else by the rendezvous point's).
+    pub fn outgoing(&self, at: Attachment, by_own: bool) -> Outgoing {
+        let asked = self.asked.get(&at).copied().unwrap_or(Asked::NONE);
+        let loses_to = self.losers.get(&at).copied();
+        let may = if by_own { asked.star.may_be.max(asked.own.may_be) } else { asked.star.may_be };
+        // A LAN without members of the source and without routers that ask gets none of it.
+        let may = if asked.star.or(asked.own) == self.members(at).star && asked.data() == Demand::NONE {
+            Certainty::No
+        } else {
+            may
+        };
+        let settled = if by_own { asked.data() } else { asked.by_star };
+        let settled = match loses_to {
+            Some(_) => Demand::NONE,
+            None if self.in_transition => settled.at_most(Certainty::Maybe, Certainty::Maybe),
+            None => settled,
+        };
+        Outgoing { may: may.min(Certainty::Maybe), settled, loses_to }
+    }
+
+    /// Lets joins grow from the members upward until nothing changes.
+    fn grown(mut self) -> Self {
+        for _ in 0..2 * self.plan.nodes.len() + 4 {
+            let asked = self.look();
+            let joined: Vec<Joined> = self.plan.node_ids().map(|node| self.wishes(node, &asked)).collect();
+            let is_done = joined == self.joined && asked == self.asked;
+            self.asked = asked;
+            self.joined = joined;
+            if is_done {
+                break;
+            }
+        }
+        self
+    }
+
+    fn ends(&self, node: NodeId) -> impl Iterator<Item = Attachment> + use<> {
+        (0..self.plan.node(node).interfaces.len()).map(move |interface| Attachment { node, interface })
+    }
+
+    /// What is asked of every router at every interface, asserts over.
+    fn look(&mut self) -> BTreeMap<Attachment, Asked> {
+        let mut all = BTreeMap::new();
+        self.losers.clear();
+        for wire in self.plan.wire_ids() {
+            let ends: Vec<Attachment> =
+                self.plan.wire(wire).ends.iter().copied().filter(|end| self.takes_part(*end)).collect();
+            let mut asked: Vec<(Attachment, Asked)> =
+                ends.iter().map(|end| (*end, self.members(*end).or(self.joins_at(*end)))).collect();
+            self.assert(&mut asked);
+            all.extend(asked.into_iter().filter(|(_, asked)| *asked != Asked::NONE));
+        }
+        all
+    }
+
+    fn takes_part(&self, end: Attachment) -> bool {
+        self.handles(end.node)
+            && runs_pim(self.plan, self.world, end) > Certainty::No
+            && !self.world.is_broken(self.plan, end)
+            && !self.plan.interface(end).is_boundary_for(self.group)
+    }
+
+    /// What members at an interface ask of the router, if it is the one that serves them (§4.1.6, pim_include).
+    fn members(&self, at: Attachment) -> Asked {
+        let wire = self.plan.interface(at).wire;
+        let designated = designated(self.plan, self.world, wire);
+        let serves = match designated.as_slice() {
+            [one] if *one == at => Certainty::Yes,
+            several if several.contains(&at) => Certainty::Maybe,
+            _ => return Asked::NONE,
+        };
+        let demand = |certainty: Certainty| Demand::both(certainty.min(serves));
+        if self.modes[at.node.0] == Some(Mode::Ssm) {
+            return Asked { own: demand(self.wanted_by_source(at)), ..Asked::NONE };
+        }
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let all = wanted(self.plan, self.world, at, any, self.group);
+        let this = wanted(self.plan, self.world, at, self.source, self.group);
+        Asked {
+            star: demand(all),
+            by_star: demand(all.min(this)),
+            own: demand(if all == Certainty::No { this } else { Certainty::No }),
+        }
+    }
+
+    /// Whether members of a source-specific group want the source: those that name it, and those that cannot where a mapping gives it to them.
+    fn wanted_by_source(&self, at: Attachment) -> Certainty {
+        let listens = runs_igmp(self.plan, self.world, at);
+        let Some(pim) = self.plan.pim_at(at) else { return Certainty::No };
+        let mapping = pim.ssm_mapping.iter().flatten();
+        let longest = mapping.filter(|m| m.groups.contains(&self.group)).max_by_key(|m| m.groups.prefix_len());
+        let is_mapped = longest.is_some_and(|mapping| mapping.sources.contains(&self.source));
+        let if_mapped = if is_mapped { Certainty::Yes } else { Certainty::No };
+        let igmp = self.plan.igmp_at(at).unwrap_or_default();
+        let mut most = Certainty::No;
+        for join in igmp.static_joins.iter().flatten().filter(|join| join.group == self.group) {
+            most = most.max(match join.source {
+                Some(source) if source == self.source => Certainty::Yes,
+                Some(_) => Certainty::No,
+                None => if_mapped,
+            });
+        }
+        for &end in &self.plan.wire(self.plan.interface(at).wire).ends {
+            let Some(host) = self.plan.node(end.node).host() else { continue };
+            let Some(filter) = self.world.filter(end.node, self.group) else { continue };
+            if !self.world.carries(self.plan, end, at) {
+                continue;
+            }
+            use crate::topology::steps::SourceFilter::{Exclude, Include};
+            let names = host.igmp_version.is_none_or(|version| version == 3) && version_at(self.plan, at) == 3;
+            most = most.max(match filter {
+                Include(_) if names && accepts(filter, self.source) => Certainty::Yes,
+                Include(_) if names => Certainty::No,
+                Include(_) | Exclude(_) => if_mapped,
+            });
+        }
+        most.min(listens)
+    }
+
+    /// What neighbours at an interface have joined there.
+    fn joins_at(&self, at: Attachment) -> Asked {
+        let mut most = Asked::NONE;
+        for &end in &self.plan.wire(self.plan.interface(at).wire).ends {
+            if end.node == at.node || !self.world.carries(self.plan, at, end) || !self.takes_part(end) {
+                continue;
+            }
+            let joined = self.joined[end.node.0];
+            let share = |rpf: Option<&Rpf>, demand: Demand| {
+                let Some(rpf) = rpf.filter(|rpf| rpf.interfaces.contains(&end.interface)) else { return Demand::NONE };
+                if !rpf.neighbours.contains(&at) {
+                    return Demand::NONE;
+                }
+                let is_one = rpf.interfaces.len() == 1 && rpf.neighbours.len() == 1;
+                demand.at_most(if is_one { Certainty::Yes } else { Certainty::Maybe }, Certainty::Yes)
+            };
+            let (rpf, rp) = (self.rpf[end.node.0].as_ref(), self.toward_rp[end.node.0].as_ref());
+            let sure = runs_pim(self.plan, self.world, end).min(runs_pim(self.plan, self.world, at));
+            let asked =
+                Asked { star: share(rp, joined.star), by_star: share(rp, joined.by_star), own: share(rpf, joined.own) };
+            most = most.or(asked.at_most(sure, sure));
+        }
+        most
+    }
+
+    /// Of several routers that forward into a wire, the winner of the assert serves all (§4.6): one with the source's own state before one with
+    /// (*,G) state, then the cheaper route, then the higher address.
+    fn assert(&mut self, asked: &mut [(Attachment, Asked)]) {
+        // CouldAssert: not where it takes packets from itself.
+        let takes = |end: &Attachment| {
+            let own = self.joined[end.node.0].own.may_be > Certainty::No || self.is_first(end.node);
+            let rpf = if own { &self.rpf[end.node.0] } else { &self.toward_rp[end.node.0] };
+            rpf.as_ref().is_some_and(|rpf| rpf.interfaces.contains(&end.interface))
+        };
+        let forwards = |(end, asked): &&(Attachment, Asked)| asked.data().is == Certainty::Yes && !takes(end);
+        let sure: Vec<Attachment> = asked.iter().filter(forwards).map(|(end, _)| *end).collect();
+        let may = asked.iter().filter(|(end, asked)| asked.data().may_be > Certainty::No && !takes(end));
+        let may: Vec<Attachment> = may.map(|(end, _)| *end).collect();
+        if sure.is_empty() || may.len() < 2 {
+            return;
+        }
+        let rank = |end: &Attachment| {
+            let joined = self.joined[end.node.0].own.may_be > Certainty::No || self.is_first(end.node);
+            let rpf = if joined { &self.rpf[end.node.0] } else { &self.toward_rp[end.node.0] };
+            let cost = rpf.as_ref().map_or(u64::MAX, |rpf| rpf.cost);
+            (!joined, cost, Reverse(self.plan.interface(*end).ipv4().map(|address| address.addr())))
+        };
+        let Some(best) = sure.iter().copied().min_by_key(rank) else { return };
+        // One that only may forward wins if it does: then nothing is sure.
+        let is_sure = may.iter().all(|end| rank(&best) <= rank(end));
+        let whole = asked.iter().fold(Asked::NONE, |whole, (_, asked)| whole.or(*asked));
+        for (end, asked) in asked.iter_mut().filter(|(end, _)| may.contains(end)) {
+            if !is_sure {
+                *asked = whole.at_most(Certainty::Maybe, Certainty::Yes);
+            } else if *end == best {
+                *asked = whole;
+            } else {
+                // What it forwards until the assert is over stays possible.
+                self.losers.insert(*end, best);
+                *asked = asked.at_most(Certainty::No, Certainty::Maybe);
+            }
+        }
+    }
+
+    /// What a router asks its upstream neighbours for.
+    fn wishes(&self, node: NodeId, asked: &BTreeMap<Attachment, Asked>) -> Joined {
+        if !self.handles(node) {
+            return NOTHING;
+        }
+        let at = |end: Attachment| {
+            let lost = self.losers.contains_key(&end);
+            asked.get(&end).copied().filter(|_| !lost).unwrap_or(Asked::NONE)
+        };
+        let all = |skip: Option<&Rpf>, of: &dyn Fn(Asked) -> Demand| {
+            let other = |end: &Attachment| skip.is_none_or(|rpf| !rpf.interfaces.contains(&end.interface));
+            self.ends(node).filter(other).map(|end| of(at(end))).fold(Demand::NONE, Demand::or)
+        };
+        let (rpf, rp) = (self.rpf[node.0].as_ref(), self.toward_rp[node.0].as_ref());
+        // Members on the way itself are served by whoever sends into it; the join goes there all the same.
+        let own_members = self.ends(node).map(|end| self.members(end)).fold(Asked::NONE, Asked::or);
+        let star = all(rp, &|asked| asked.star).or(own_members.star);
+        let needs = all(rp, &|asked| asked.by_star).or(own_members.by_star);
+        let mut own = all(rpf, &|asked| asked.own).or(own_members.own);
+        if self.modes[node.0] == Some(Mode::Sparse) {
+            own = own.or(self.switches(node, own_members.by_star)).or(self.follows(node, needs, star));
+        }
+        let is_served = own.is == Certainty::Yes || self.is_first(node);
+        let by_star = if is_served { Demand::NONE } else { needs };
+        let star = if self.rps[node.0].is_empty() { Demand::NONE } else { star };
+        let by_star = if self.rps[node.0].is_empty() { Demand::NONE } else { by_star };
+        Joined { star, by_star, own }
+    }
+
+    /// SwitchToSptDesired(S,G) of a router with members (§4.2.1), once it has seen a packet.
+    fn switches(&self, node: NodeId, members: Demand) -> Demand {
+        let Some(router) = self.plan.node(node).router() else { return Demand::NONE };
+        let (ttl, kbit) = self.stream;
+        let seen = match self.by_rp[node.0] {
+            Some(reach) if u16::from(ttl) >= reach.least => Certainty::Yes,
+            _ => Certainty::Maybe,
+        };
+        let desired = match router.pim.spt_switchover.unwrap_or_default() {
+            SptSwitchover::Immediate => Certainty::Yes,
+            SptSwitchover::Never => Certainty::No,
+            SptSwitchover::Kbit(bound) if kbit > f64::from(bound) * 1.2 => Certainty::Yes,
+            SptSwitchover::Kbit(bound) if kbit < f64::from(bound) * 0.8 => Certainty::No,
+            SptSwitchover::Kbit(_) => Certainty::Maybe,
+        };
+        members.at_most(desired.min(seen), desired)
+    }
+
+    /// A rendezvous point joins a source that registers and that somebody below it wants; a router on the way there, that is on the
+    /// rendezvous point's tree as well, then takes the packets for those below itself, and goes on doing so.
+    fn follows(&self, node: NodeId, needs: Demand, star: Demand) -> Demand {
+        let registered = self.registrars.iter().any(|end| !self.registers_with(*end).is_empty());
+        let sure = if self.by_rp[node.0].is_some() { Certainty::Yes } else { Certainty::Maybe };
+        if self.rps[node.0].contains(&node) {
+            // Those below that have the packets by themselves have pruned them here.
+            // It may have joined before they did.
+            let before = star.at_most(Certainty::No, Certainty::Maybe);
+            return if registered { needs.at_most(sure, Certainty::Yes).or(before) } else { Demand::NONE };
+        }
+        let is_between = registered && self.rps[node.0].iter().any(|rp| self.is_on_way(*rp, node));
+        if is_between { needs.at_most(sure, Certainty::Yes) } else { Demand::NONE }
+    }
+
+    /// Whether a router lies on the way from another one to the source.
+    fn is_on_way(&self, from: NodeId, node: NodeId) -> bool {
+        let mut seen = BTreeSet::from([from]);
+        let mut next = vec![from];
+        while let Some(router) = next.pop() {
+            for end in self.rpf[router.0].iter().flat_map(|rpf| &rpf.neighbours) {
+                if seen.insert(end.node) {
+                    next.push(end.node);
+                }
+            }
+        }
+        seen.contains(&node)
+    }
+
+    /// By router: what it takes for packets to come by register and the rendezvous point, whichever way is taken. Each router on the way
+    /// takes one off the TTL, the designated router and the rendezvous point too.
+    fn reach(&self) -> Vec<Option<Reach>> {
+        let mut least: Vec<Option<Reach>> = vec![None; self.plan.nodes.len()];
+        let registered: BTreeSet<NodeId> = self.registrars.iter().flat_map(|end| self.registers_with(*end)).collect();
+        for rp in self.plan.node_ids().filter(|rp| self.rps[rp.0].contains(rp) && !self.world.is_dead(*rp)) {
+            least[rp.0] = if self.is_first(rp) {
+                Some(Reach { least: 1, hops: 0 })
+            } else {
+                registered.contains(&rp).then_some(Reach { least: 2, hops: 1 })
+            };
+        }
+        // Each round is a hop further from the rendezvous point.
+        for _ in 0..self.plan.nodes.len() {
+            let mut moved = false;
+            for node in self.plan.node_ids().filter(|node| !self.rps[node.0].contains(node)) {
+                let Some(rpf) = &self.toward_rp[node.0] else { continue };
+                let ways = rpf.neighbours.iter().map(|end| self.by_neighbour(node, *end, &least));
+                let worst = ways.collect::<Option<Vec<Reach>>>().and_then(|all| {
+                    let hops = all.iter().map(|reach| reach.hops).max()?;
+                    Some(Reach { least: all.iter().map(|reach| reach.least).max()?, hops })
+                });
+                moved |= worst != least[node.0];
+                least[node.0] = worst;
+            }
+            if !moved {
+                break;
+            }
+        }
+        least
+    }
+
+    /// What it takes by way of one neighbour; none if packets do not come that way.
+    fn by_neighbour(&self, node: NodeId, end: Attachment, least: &[Option<Reach>]) -> Option<Reach> {
+        let before = least[end.node.0]?;
+        let wire = self.plan.interface(end).wire;
+        let own = self.ends(node).find(|own| self.plan.interface(*own).wire == wire)?;
+        let is_sure = runs_pim(self.plan, self.world, end) == Certainty::Yes
+            && self.takes_part(end)
+            && self.takes_part(own)
+            && self.world.carries(self.plan, own, end);
+        let threshold = u16::from(self.plan.interface(end).ttl_threshold.max(1));
+        let least = before.least.max(before.hops + threshold + 1);
+        is_sure.then_some(Reach { least, hops: before.hops + 1 })
+    }
+}
+
+/// Lets one router take packets from wherever it takes them by either.
+fn merge(own: &mut [Option<Rpf>], other: Vec<Option<Rpf>>) {
+    for (own, other) in own.iter_mut().zip(other) {
+        match (own.as_mut(), other) {
+            (Some(own), Some(other)) => {
+                own.interfaces.extend(other.interfaces);
+                own.neighbours.extend(other.neighbours);
+            }
+            (None, other) => *own = other,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// The router with an address, and every router's way there.
+fn ways_to(plan: &Plan, world: &World, address: IpAddr) -> (Option<NodeId>, Vec<Option<Rpf>>) {
+    let Some(rp) = owner(plan, address) else { return (None, vec![None; plan.nodes.len()]) };
+    // A daemon that is dead or cuts that nobody notices move no unicast route.
+    let unicast = world.unicast();
+    let holder = plan.node(rp).interfaces.iter().position(|i| i.addresses.iter().any(|own| own.addr() == address));
+    let holder = holder.map(|interface| Attachment { node: rp, interface });
+    let distances = match holder {
+        Some(at) => Distances::to_wire(plan, &unicast, plan.interface(at).wire),
+        None => Distances::to_node(plan, &unicast, rp),
+    };
+    let ways = plan.node_ids().map(|node| {
+        let router = plan.node(node).router().filter(|router| router.multicast.is_pim())?;
+        if node == rp {
+            return Some(Rpf { interfaces: BTreeSet::new(), neighbours: BTreeSet::new(), cost: 0 });
+        }
+        if let Some(holder) = holder {
+            let wire = plan.interface(holder).wire;
+            let near = (0..plan.node(node).interfaces.len()).find(|n| {
+                let at = Attachment { node, interface: *n };
+                plan.interface(at).wire == wire && matches!(world.cut_at(plan, at), None | Some(CutKind::Silent))
+            });
+            if let Some(interface) = near {
+                let (interfaces, neighbours) = (BTreeSet::from([interface]), BTreeSet::from([holder]));
+                return Some(Rpf { interfaces, neighbours, cost: 0 });
+            }
+        }
+        let hops = distances.next_hops(plan, &unicast, node);
+        if router.unicast != Unicast::Static || hops.is_empty() {
+            return None;
+        }
+        Some(Rpf {
+            interfaces: hops.iter().map(|hop| hop.out.interface).collect(),
+            neighbours: hops.iter().map(|hop| hop.into).collect(),
+            cost: distances.of(node)?,
+        })
+    });
+    (Some(rp), ways.collect())
+}
