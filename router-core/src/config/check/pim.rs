@@ -20,6 +20,8 @@ const HOLD_TIME_MAX: Duration = Duration::from_secs(65534);
 const PERIOD_MAX: Duration = Duration::from_secs(18724);
 /// Longest C_RP_Adv_Period: the hold time is 2.5 of them (RFC 5059 §5).
 const ADVERTISEMENT_PERIOD_MAX: Duration = Duration::from_secs(26213);
+/// Longest unit of BS_Rand_Override, which is up to 23 of them: it should be over within a hold time.
+const UNIT_MAX: Duration = Duration::from_secs(2849);
 /// Bits of an IPv4 address.
 const HASH_MASK_MAX: u8 = 32;
 
@@ -116,7 +118,7 @@ fn sparse_interface_keys(pim: &Pim) -> [(&'static str, bool); 3] {
 }
 
 /// Keys of sparse mode that hold for the whole router, and whether they are set.
-fn sparse_router_keys(pim: &Pim) -> [(&'static str, bool); 12] {
+fn sparse_router_keys(pim: &Pim) -> [(&'static str, bool); 19] {
     [
         ("join-prune-period", pim.join_prune_period.is_some()),
         ("join-prune-hold-time", pim.join_prune_hold_time.is_some()),
@@ -130,6 +132,13 @@ fn sparse_router_keys(pim: &Pim) -> [(&'static str, bool); 12] {
         ("rp", pim.rp.is_some()),
         ("candidate-rp", pim.candidate_rp.is_some()),
         ("candidate-bsr", pim.candidate_bsr.is_some()),
+        ("bs-period", pim.bs_period.is_some()),
+        ("bs-timeout", pim.bs_timeout.is_some()),
+        ("bs-min-interval", pim.bs_min_interval.is_some()),
+        ("bs-rand-override-unit", pim.bs_rand_override_unit.is_some()),
+        ("sz-timeout", pim.sz_timeout.is_some()),
+        ("c-rp-adv-backoff", pim.c_rp_adv_backoff.is_some()),
+        ("unicast-bootstrap", pim.unicast_bootstrap.is_some()),
     ]
 }
 
@@ -159,6 +168,12 @@ fn check_pim(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
         ("register-probe-time", pim.register_probe_time, INTERVAL_MIN, HOLD_TIME_MAX),
         ("interval of candidate-rp", rp_interval, INTERVAL_MIN, ADVERTISEMENT_PERIOD_MAX),
         ("interval of candidate-bsr", bsr_interval, INTERVAL_MIN, PERIOD_MAX),
+        ("bs-period", pim.bs_period, INTERVAL_MIN, PERIOD_MAX),
+        ("bs-timeout", pim.bs_timeout, INTERVAL_MIN, HOLD_TIME_MAX),
+        ("bs-min-interval", pim.bs_min_interval, Duration::ZERO, HOLD_TIME_MAX),
+        ("bs-rand-override-unit", pim.bs_rand_override_unit, Duration::ZERO, UNIT_MAX),
+        ("sz-timeout", pim.sz_timeout, INTERVAL_MIN, HOLD_TIME_MAX * 10),
+        ("c-rp-adv-backoff", pim.c_rp_adv_backoff, Duration::ZERO, HOLD_TIME_MAX),
     ] {
         if let Some(span) = span.filter(|span| !(least..=most).contains(&span.get())) {
             let range = format!("{} to {}", Span(least), Span(most));
@@ -203,6 +218,13 @@ fn check_addresses(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
     }
     groups("candidate-rp", pim.candidate_rp.as_ref().map_or(&[], |rp| &rp.groups));
     groups("candidate-bsr", pim.candidate_bsr.as_ref().map_or(&[], |bsr| &bsr.zones));
+
+    for prefix in pim.candidate_bsr.iter().filter_map(|bsr| bsr.allowed_rps.as_ref()).flatten() {
+        if prefix.addr().is_ipv6() {
+            let place = format!("candidate-bsr of {place}");
+            errors.push(ConfigError::NotIpv4 { place, what: prefix.to_string() });
+        }
+    }
 
     let mut address = |key: &'static str, address: IpAddr| {
         if !Family::V4.is_source(address) {

@@ -149,6 +149,11 @@ fn faults_of_sparse_mode_are_named_with_what_would_be_right() {
             "1.0.0.0/8 in candidate-bsr of the router is no prefix of multicast groups",
         ),
         (
+            "candidate-bsr: {address: 10.0.0.1, allowed-rps: ['fd00::/8']}",
+            "fd00::/8 in candidate-bsr of the router: PIM is spoken over IPv4 only",
+        ),
+        ("bs-timeout: 0", "bs-timeout 0s in the router is out of range: 1ms to 18h 12m 14s"),
+        (
             "ssm-mapping: [{groups: 239.0.0.0/8, sources: [10.0.0.1]}]",
             "ssm-mapping of the router: 239.0.0.0/8 is not within ssm-range, so that no member of it would be mapped",
         ),
