@@ -230,17 +230,20 @@ pub struct Pim {
     /// BS_Period (RFC 5059 §5): that of the domain's bootstrap routers. A router that has just started takes no-forward bootstrap messages
     /// so long (default the candidate BSR's interval, else 60s).
     pub bs_period: Option<Span>,
-    /// BS_Timeout (RFC 5059 §5): without a bootstrap message for so long, the bootstrap router is gone (default 2 BS_Periods and 10s).
+    /// BS_Timeout (RFC 5059 §5): without a bootstrap message for so long, the bootstrap router is gone (default 2 BS_Periods and 10s; beside
+    /// a BS_Period below 60s less than 10s, in proportion).
     pub bs_timeout: Option<Span>,
-    /// BS_Min_Interval (RFC 5059 §5): an elected bootstrap router sends no two messages within it (default 10s).
+    /// BS_Min_Interval (RFC 5059 §5): an elected bootstrap router sends no two messages within it (default 10s, less in proportion
+    /// beside a shorter BS_Period than 60s).
     pub bs_min_interval: Option<Span>,
-    /// The unit of BS_Rand_Override, which is 5 to 23 of them (RFC 5059 §5, default 1s).
+    /// The unit of BS_Rand_Override, which is 5 to 23 of them (RFC 5059 §5, default 1s, less in proportion beside a shorter BS_Period
+    /// than 60s).
     pub bs_rand_override_unit: Option<Span>,
     /// SZ_Timeout (RFC 5059 §5): without a bootstrap message for so long, a scope zone that was learned is forgotten (default 10
     /// BS_Timeouts).
     pub sz_timeout: Option<Span>,
     /// C_RP_Adv_Backoff (RFC 5059 §5): a candidate RP advertises itself to a new bootstrap router three times, each after a random part of
-    /// it (default 3s).
+    /// it (default 3s, less in proportion beside a shorter interval of the candidate than 60s).
     pub c_rp_adv_backoff: Option<Span>,
     /// Whether bootstrap messages are unicast to new neighbours beside the no-forward ones, and taken from others (RFC 5059 §3.5.2, default
     /// no).

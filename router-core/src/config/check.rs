@@ -1,5 +1,6 @@
 //! What a configuration must hold to, beyond what its types say.
 
+mod bootstrap;
 mod pim;
 
 use std::collections::BTreeSet;
@@ -102,6 +103,14 @@ pub enum ConfigError {
         place: String,
         /// The key.
         key: &'static str,
+    },
+    /// A candidate's address that no router has.
+    #[error("address {address} of {key} is no IPv4 address that a router can have")]
+    CandidateAddress {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: IpAddr,
     },
     /// PIM settings of a router that does not run PIM.
     #[error("pim of {place} is for multicast: pim-dm and pim-sm only")]
@@ -281,6 +290,7 @@ impl Config {
         }
         self.check_upstream(&mut errors);
         self.check_pim(&mut errors);
+        self.check_bootstrap(&mut errors);
         for route in &self.routes {
             self.check_route(route, &mut errors);
         }

@@ -62,7 +62,14 @@ impl RpSet {
                 self.replace(*range, told.bidir, &whole, most, &mut changes);
             }
         }
+        // A message may tell of a range twice: the last counts.
+        changes.held.retain(|(range, rp, _)| self.has(range, rp));
+        changes.gone.retain(|(range, rp)| !self.has(range, rp));
         changes
+    }
+
+    fn has(&self, range: &IpNet, rp: &IpAddr) -> bool {
+        self.ranges.get(range).is_some_and(|learned| learned.rps.contains_key(rp))
     }
 
     /// The whole of a range: mappings that are not told of go, those with a hold time of zero too.
@@ -183,6 +190,20 @@ mod tests {
         assert!(store(&mut set, 3, "239.0.0.0/8", 3, &[(3, 150)]).ranges.is_empty(), "of another message");
         let changes = store(&mut set, 3, "239.0.0.0/8", 3, &[(1, 150), (2, 150)]);
         assert_eq!((changes.held.len(), changes.gone.len(), set.len()), (3, 1, 3));
+    }
+
+    #[test]
+    fn of_a_range_that_is_told_of_twice_the_last_counts() {
+        let (first, last) = (range(net("239.0.0.0/8"), 1, &[(1, 150)]), range(net("239.0.0.0/8"), 1, &[(2, 150)]));
+        let groups = net("239.0.0.0/8");
+        let mut set = RpSet::default();
+        for _ in 0..2 {
+            let changes = set.store(1, &[(groups, &first), (groups, &last)], 100);
+            assert_eq!((changes.held, changes.gone), (vec![(groups, rp(2), 150)], vec![(groups, rp(1))]));
+        }
+        let changes = set.store(1, &[(groups, &first), (groups, &last), (groups, &first)], 100);
+        assert_eq!(set.len(), 1);
+        assert!(changes.held.iter().all(|(_, held, _)| *held == rp(1)) && changes.gone.contains(&(groups, rp(2))));
     }
 
     #[test]

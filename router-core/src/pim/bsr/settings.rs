@@ -13,9 +13,7 @@ use crate::time::Span;
 
 /// BS_Period.
 const BS_PERIOD: Duration = Duration::from_secs(60);
-/// What BS_Timeout is longer than two BS_Periods.
-const BS_TIMEOUT_MORE: Duration = Duration::from_secs(10);
-/// BS_Min_Interval.
+/// What BS_Timeout is longer than two BS_Periods; also BS_Min_Interval.
 const BS_MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// The unit of BS_Rand_Override.
 const BS_RAND_OVERRIDE_UNIT: Duration = Duration::from_secs(1);
@@ -100,6 +98,13 @@ pub struct Times {
     pub sz_timeout: Duration,
     /// BS_Min_Interval.
     pub min_interval: Duration,
+    /// The unit of BS_Rand_Override.
+    pub rand_override_unit: Duration,
+}
+
+/// A default as the RFC has it beside a period; beside a shorter one, shorter in proportion, so that times stay in their order.
+fn beside(period: Duration, default_period: Duration, default: Duration) -> Duration {
+    default.mul_f64((period.as_secs_f64() / default_period.as_secs_f64()).min(1.0))
 }
 
 impl Times {
@@ -107,9 +112,15 @@ impl Times {
     pub fn new(pim: &Pim) -> Times {
         let interval = pim.candidate_bsr.as_ref().and_then(|candidate| candidate.interval);
         let period = interval.or(pim.bs_period).map_or(BS_PERIOD, Span::get);
-        let timeout = pim.bs_timeout.map_or(2 * period + BS_TIMEOUT_MORE, Span::get);
-        let sz_timeout = pim.sz_timeout.map_or(SZ_TIMEOUTS * timeout, Span::get);
-        Times { period, timeout, sz_timeout, min_interval: pim.bs_min_interval.map_or(BS_MIN_INTERVAL, Span::get) }
+        let default = |time: Duration| beside(period, BS_PERIOD, time);
+        let timeout = pim.bs_timeout.map_or_else(|| 2 * period + default(BS_MIN_INTERVAL), Span::get);
+        Times {
+            period,
+            timeout,
+            sz_timeout: pim.sz_timeout.map_or(SZ_TIMEOUTS * timeout, Span::get),
+            min_interval: pim.bs_min_interval.map_or_else(|| default(BS_MIN_INTERVAL), Span::get),
+            rand_override_unit: pim.bs_rand_override_unit.map_or_else(|| default(BS_RAND_OVERRIDE_UNIT), Span::get),
+        }
     }
 }
 
@@ -117,7 +128,7 @@ impl Settings {
     /// What the router's settings come to.
     pub fn new(config: &Config) -> Settings {
         let pim = &config.pim;
-        let Times { period, timeout, sz_timeout, min_interval } = Times::new(pim);
+        let Times { period, timeout, sz_timeout, min_interval, rand_override_unit } = Times::new(pim);
         let candidate_bsr = pim.candidate_bsr.as_ref().map(|candidate| CandidateBsr {
             weight: Weight { priority: candidate.priority, address: candidate.address },
             hash_mask_length: candidate.hash_mask_length,
@@ -145,9 +156,15 @@ impl Settings {
             period,
             timeout,
             min_interval,
-            rand_override_unit: pim.bs_rand_override_unit.map_or(BS_RAND_OVERRIDE_UNIT, Span::get),
+            rand_override_unit,
             sz_timeout,
-            c_rp_adv_backoff: pim.c_rp_adv_backoff.map_or(C_RP_ADV_BACKOFF, Span::get),
+            c_rp_adv_backoff: pim.c_rp_adv_backoff.map_or_else(
+                || {
+                    let period = candidate_rp.as_ref().map_or(C_RP_ADV_PERIOD, |candidate| candidate.period);
+                    beside(period, C_RP_ADV_PERIOD, C_RP_ADV_BACKOFF)
+                },
+                Span::get,
+            ),
             hold_min: seconds_up(period.mul_f64(HOLD_PERIODS)),
             border: pim.bsr_border.unwrap_or(false),
             unicast: pim.unicast_bootstrap.unwrap_or(false),
@@ -186,12 +203,17 @@ mod tests {
 
     #[test]
     fn times_follow_from_the_period() {
-        let of = settings("pim: {candidate-bsr: {address: 10.0.0.1, interval: 20s, zones: [239.1.2.3/16]}}");
+        let of = settings("pim: {candidate-bsr: {address: 10.0.0.1, interval: 30s, zones: [239.1.2.3/16]}}");
         assert_eq!(
             (of.period.as_secs(), of.timeout.as_secs(), of.sz_timeout.as_secs(), of.hold_min),
-            (20, 50, 500, 50)
+            (30, 65, 650, 75)
         );
+        assert_eq!((of.min_interval.as_secs(), of.rand_override_unit.as_millis()), (5, 500));
         assert_eq!(of.candidate_bsr.unwrap().scopes, [Scope::Admin("239.1.0.0/16".parse().unwrap())]);
+        let of = settings("pim: {candidate-bsr: {address: 10.0.0.1, interval: 120s}, bs-period: 7s}");
+        assert_eq!((of.timeout.as_secs(), of.min_interval.as_secs(), of.rand_override_unit.as_secs()), (250, 10, 1));
+        let of = settings("pim: {candidate-rp: {address: 10.0.0.1, interval: 6s}}");
+        assert_eq!((of.c_rp_adv_backoff.as_millis(), of.candidate_rp.unwrap().hold_time), (300, 15));
         let of = settings("pim: {bs-period: 6s, bs-timeout: 13s}");
         assert_eq!((of.period.as_secs(), of.timeout.as_secs(), of.sz_timeout.as_secs()), (6, 13, 130));
     }
