@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::rest::Rest;
 use crate::oracle::{Convergence, Flow, World};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
-use crate::topology::steps::{Action, CutKind, Deadline, Expectation, Formula, Scenario, SourceFilter, Step, Stream};
+use crate::topology::steps::{
+    Action, CutKind, Deadline, Expectation, Formula, Message, Scenario, SourceFilter, Step, Stream,
+};
 
 /// Name of a run's scenario.
 pub const SCENARIO: &str = "explored";
@@ -48,6 +50,14 @@ struct Rendering<'a> {
     /// Wires that are cut, and those whose frames are lost or mistreated.
     cut: BTreeSet<WireId>,
     lossy: BTreeSet<WireId>,
+    /// Of the cut ones, those of which nobody is told.
+    silent: BTreeSet<WireId>,
+    /// Queriers may have changed, or may not know their members yet, since the last rest.
+    is_fresh: bool,
+    /// Nothing but joins since a rest, and messages lost that are to be sent again until they are acknowledged: how many at the most.
+    only_joins: Option<u32>,
+    /// The last rest was one after joins alone: there may be asserts to come.
+    is_short: bool,
     /// Something happened that somebody may only miss.
     is_missed: bool,
     /// Nothing has happened since a rest.
@@ -72,6 +82,10 @@ pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
         seen: BTreeSet::new(),
         cut: BTreeSet::new(),
         lossy: BTreeSet::new(),
+        silent: BTreeSet::new(),
+        is_fresh: false,
+        only_joins: None,
+        is_short: false,
         is_missed: false,
         is_at_rest: false,
     };
@@ -89,15 +103,25 @@ impl Rendering<'_> {
             Item::Meet => self.meet(),
             Item::Act(action) => {
                 if self.happens(action) {
+                    self.only_joins = self.only_joins.and_then(|lost| only_joins(action, lost, &self.cut));
                     self.steps.push(action.clone());
                     self.is_at_rest = false;
                 }
             }
             Item::Moment(time) => self.steps.push(Action::Wait { time: *time }),
             Item::Rest => {
-                let time = if self.is_missed { self.rest.missed } else { self.rest.told };
+                let joins = self.only_joins.filter(|_| !self.is_missed);
+                let time = match joins {
+                    Some(lost) => self.rest.joined + self.rest.graft_retry * (lost + 1),
+                    None if self.is_missed => self.rest.missed,
+                    None => self.rest.told,
+                };
+                // What is checked now is not more than the joins' due.
+                self.is_short = joins.is_some();
+                self.only_joins = Some(0);
                 // What goes on being missed, is known of by now.
                 self.is_missed = !self.lossy.is_empty();
+                self.is_fresh = self.world.is_hindered();
                 self.is_at_rest = true;
                 self.steps.push(Action::Wait { time: whole_millis(time) });
             }
@@ -120,13 +144,16 @@ impl Rendering<'_> {
         let world = &mut self.world;
         match action {
             Action::Join { hosts, group, filter, .. } => {
-                hosts.iter().for_each(|host| world.join(*host, *group, filter))
+                hosts.iter().for_each(|host| world.join(*host, *group, filter));
+                // It may take the place of one that wanted more.
+                self.is_missed |= self.is_fresh;
             }
             Action::Leave { hosts, group, .. } => {
                 if hosts.iter().any(|host| world.filter(*host, *group).is_none()) {
                     return false;
                 }
                 hosts.iter().for_each(|host| world.leave(*host, *group));
+                self.is_missed |= self.is_fresh;
             }
             Action::Stream(stream) => {
                 self.seen.insert((stream.from, stream.interface, stream.group));
@@ -141,12 +168,23 @@ impl Rendering<'_> {
                 if !self.cut.insert(cut.wire) {
                     return false;
                 }
-                self.is_missed |= cut.how == CutKind::Silent;
+                if cut.how == CutKind::Silent {
+                    self.silent.insert(cut.wire);
+                    self.is_missed = true;
+                }
+                // On a LAN, the others only miss whoever is cut off: as a neighbour, and as the querier.
+                let wire = self.plan.wire(cut.wire);
+                let routers = wire.ends.iter().filter(|end| self.plan.node(end.node).is_router()).count();
+                if !wire.kind.is_link() && routers > 1 {
+                    self.is_missed = true;
+                    self.is_fresh = true;
+                }
                 world.fail(cut);
             }
             Action::Drop(loss) => {
                 self.lossy.insert(loss.wire);
-                self.is_missed = true;
+                // A graft that is lost is sent again (RFC 3973 §4.4.1.3), unless something else is amiss.
+                self.is_missed |= !is_sent_again(loss.message) || self.only_joins.is_none();
             }
             Action::Impair(how) => {
                 self.lossy.insert(how.wire);
@@ -157,6 +195,9 @@ impl Rendering<'_> {
                 if !self.lossy.remove(wire) && !is_cut {
                     return false;
                 }
+                // What was said meanwhile was said to nobody.
+                self.is_missed |= self.silent.remove(wire);
+                self.is_fresh |= is_cut;
                 world.restore(*wire, *end);
             }
             Action::Kill { node } => {
@@ -164,20 +205,28 @@ impl Rendering<'_> {
                     return false;
                 }
                 self.is_missed = true;
+                self.is_fresh = true;
                 world.kill(*node);
             }
-            Action::Restart { node } => world.restart(*node),
+            Action::Restart { node } => {
+                self.is_fresh = true;
+                self.is_missed |= world.is_dead(*node) || world.is_stopped(*node);
+                world.restart(*node);
+            }
             Action::Pause { node } => {
                 if world.is_dead(*node) || world.is_stopped(*node) {
                     return false;
                 }
                 self.is_missed = true;
+                self.is_fresh = true;
                 world.pause(*node);
             }
             Action::Resume { node } => {
                 if world.is_dead(*node) || !world.is_stopped(*node) {
                     return false;
                 }
+                self.is_missed = true;
+                self.is_fresh = true;
                 world.resume(*node);
             }
             Action::Wait { .. } | Action::Run { .. } | Action::Expect(_) => {}
@@ -194,9 +243,9 @@ impl Rendering<'_> {
         if !self.is_at_rest || !self.lossy.is_empty() || self.is_anybody_paused() {
             return;
         }
-        let within = Deadline::After(self.pace * 4);
+        let within = Deadline::After(if self.is_short { self.pace * 2 } else { self.pace * 4 });
         // Where nothing keeps asserts from running out, they are fought anew, and packets come twice meanwhile (RFC 3973 §4.6).
-        let is_settled = (self.is_refreshed && !self.world.is_hindered()) || !self.is_dense();
+        let is_settled = (self.is_refreshed && !self.world.is_hindered() && !self.is_short) || !self.is_dense();
         let duplicates = if is_settled { 0 } else { u64::from(JUDGED) };
         for stream in &self.running {
             let Some(flow) = Flow::of(self.plan, &self.world, stream) else { continue };
@@ -254,6 +303,20 @@ impl Rendering<'_> {
                 }));
             }
         }
+    }
+}
+
+fn is_sent_again(message: Message) -> bool {
+    matches!(message, Message::PimGraft | Message::PimGraftAck)
+}
+
+/// Whether it is still only joins after one more action, and grafts that were lost: so many.
+fn only_joins(action: &Action, lost: u32, cut: &BTreeSet<WireId>) -> Option<u32> {
+    match action {
+        Action::Join { .. } => Some(lost),
+        Action::Drop(loss) if is_sent_again(loss.message) => Some(lost + loss.count),
+        Action::Restore { .. } if cut.is_empty() => Some(lost),
+        _ => None,
     }
 }
 

@@ -14,6 +14,10 @@ const KERNEL: Duration = Duration::from_millis(300);
 /// Times of rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Rest {
+    /// After joins alone: hosts report at once, and routers graft.
+    pub joined: Duration,
+    /// From a graft to the next.
+    pub graft_retry: Duration,
     /// After what routers learn of at once: joins, leaves, carriers, restarts.
     pub told: Duration,
     /// After what they only miss: messages that were lost, routers that fell silent.
@@ -29,10 +33,15 @@ impl Rest {
         let deadlines = Deadlines::new(plan, &world).with_pace(pace);
         let convergence = Convergence::of(plan);
         let longest = |of: &dyn Fn(WireId) -> Duration| plan.wire_ids().map(of).max().unwrap_or_default();
-        let believed = longest(&|wire| deadlines.group_membership_interval(wire));
+        let again = if excludes { longest(&|wire| deadlines.relearn(wire)) } else { Duration::ZERO };
+        let believed = longest(&|wire| deadlines.group_membership_interval(wire)) + again;
         // Older hosts, whose groups know no leaves, and sources that a leave cannot name.
         let older = plan.nodes.iter().any(|node| node.host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3)))
-            || plan.nodes.iter().any(|node| node.router().is_some_and(|r| r.igmp.version.is_some_and(|v| v < 3)));
+            || plan
+                .wires
+                .iter()
+                .flat_map(|wire| &wire.ends)
+                .any(|end| plan.igmp_at(*end).is_some_and(|igmp| igmp.version.is_some_and(|version| version < 3)));
         let leave = if older || excludes { believed } else { longest(&|wire| deadlines.leave(wire, None)) };
         let told = KERNEL + leave + convergence.settle(pace);
         let missed = told + believed.max(convergence.liveness).max(convergence.prune_limit) + convergence.prunes;
@@ -47,6 +56,8 @@ impl Rest {
             _ => KEPT,
         });
         let gone = leave + lifetimes.max().unwrap_or_default() + KERNEL;
-        Rest { told, missed, gone }
+        let retries =
+            plan.nodes.iter().filter_map(|node| node.router()).map(|r| scaled(plan, r.pim.graft_retry_period, 3));
+        Rest { joined: KERNEL + pace, graft_retry: retries.max().unwrap_or_default(), told, missed, gone }
     }
 }

@@ -19,13 +19,15 @@ use crate::topology::steps::{Action, Cut, CutKind, Message, MessageLoss, Mistrea
 /// Between two packets of a stream, in milliseconds.
 const PACES: [u64; 3] = [250, 500, 1000];
 /// Messages whose loss is tried.
-const LOST: [Message; 9] = [
+const LOST: [Message; 10] = [
     Message::Igmpv3Report,
     Message::IgmpGroupQuery,
     Message::IgmpGeneralQuery,
     Message::PimHello,
     Message::PimJoin,
     Message::PimPrune,
+    // Twice as often: there are few grafts.
+    Message::PimGraft,
     Message::PimGraft,
     Message::PimGraftAck,
     Message::PimAssert,
@@ -121,7 +123,11 @@ impl Drawing<'_> {
             if first {
                 self.start();
             }
-            let actions = self.draw.between(1, if first { 4 } else { 5 });
+            if !first && self.draw.percent(25) {
+                self.grafts();
+                continue;
+            }
+            let actions = self.draw.between(1, 4);
             for _ in 0..actions {
                 self.pause_a_moment();
                 self.disturb();
@@ -131,6 +137,33 @@ impl Drawing<'_> {
         }
         self.mend(true);
         self.end();
+    }
+
+    /// A phase of joins alone, some of whose grafts are lost: all that is due is due at once.
+    fn grafts(&mut self) {
+        for _ in 0..self.draw.between(1, 2) {
+            if self.draw.percent(60)
+                && let Some(wire) = self.wire()
+            {
+                let message = if self.draw.percent(75) { Message::PimGraft } else { Message::PimGraftAck };
+                self.lossy.insert(wire);
+                let count = self.draw.between(1, 2) as u32;
+                self.act(Action::Drop(MessageLoss { wire, from: None, message, count }));
+            }
+            self.join();
+            self.pause_a_moment();
+        }
+        for wire in self.lossy.clone() {
+            self.restore_if_whole(wire);
+        }
+        self.items.extend([Item::Rest, Item::Check]);
+    }
+
+    /// Ends losses, but no cut.
+    fn restore_if_whole(&mut self, wire: WireId) {
+        if !self.cut.contains(&wire) {
+            self.restore_wire(wire);
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -348,6 +381,10 @@ impl Drawing<'_> {
         let count = self.draw.between(1, 3) as u32;
         self.lossy.insert(wire);
         self.act(Action::Drop(MessageLoss { wire, from, message, count }));
+        // Where nobody joins, nobody grafts.
+        if matches!(message, Message::PimGraft | Message::PimGraftAck) && self.draw.percent(70) {
+            self.join();
+        }
     }
 
     fn impair(&mut self) {

@@ -25,6 +25,9 @@ const WAITS: [Duration; 5] = [
     Duration::from_secs(20),
 ];
 
+/// In place of what made a rest longer.
+const LONG: Item = Item::Moment(Duration::from_secs(30));
+
 /// What is left.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
@@ -188,8 +191,10 @@ fn simpler(item: &Item) -> Vec<Item> {
             vec![Item::Act(Action::Fail(simple))]
         }
         Item::Act(Action::Drop(loss)) if loss.count > 1 => {
-            vec![Item::Act(Action::Drop(MessageLoss { count: 1, ..loss.clone() }))]
+            vec![LONG, Item::Act(Action::Drop(MessageLoss { count: 1, ..loss.clone() }))]
         }
+        // It may only have made the rest longer.
+        Item::Act(Action::Drop(_) | Action::Pause { .. } | Action::Kill { .. }) => vec![LONG],
         Item::Act(Action::Impair(how)) => milder(how),
         _ => Vec::new(),
     }
@@ -197,7 +202,7 @@ fn simpler(item: &Item) -> Vec<Item> {
 
 /// In place of a wire that mistreats frames: one that loses one message, as a kernel can do it too; or that does less of it.
 fn milder(how: &Mistreatment) -> Vec<Item> {
-    let mut items: Vec<Item> = Vec::new();
+    let mut items: Vec<Item> = vec![LONG];
     if how.loss > 0.0 || how.corrupt > 0.0 {
         for count in [1, 3] {
             let loss = |message| MessageLoss { wire: how.wire, from: how.from, message, count };

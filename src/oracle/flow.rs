@@ -13,7 +13,7 @@ use super::rendezvous::{Mode, mode};
 use super::sparse::Sparse;
 use super::world::World;
 use crate::topology::plan::{Attachment, Daemon, Interface, Multicast, NodeId, Plan, StaticRoute, WireId, WireKind};
-use crate::topology::steps::Stream;
+use crate::topology::steps::{CutKind, Stream};
 
 mod sparse;
 
@@ -466,7 +466,10 @@ impl Walk<'_> {
                 self.block(at, Some(interface), Why::Boundary);
             } else {
                 let wish = wish.min(certainty);
-                outgoing.insert(interface, (threshold_of(settings), wish));
+                // What is known to be down may be left out.
+                let is_down = self.world.cut_at(self.plan, out).is_some_and(|how| how != CutKind::Silent);
+                let entered = if is_down { wish.min(Certainty::Maybe) } else { wish };
+                outgoing.insert(interface, (threshold_of(settings), entered));
                 self.pass(step, out, Sure::all(wish), wish.min(step.settled));
             }
         }

@@ -58,6 +58,16 @@ impl History {
         self.eras.push(Era { world, start: at, end: None, grace: Duration::ZERO, call: Duration::ZERO });
     }
 
+    /// Messages begin to be lost: what they were to say of changes that are still excused may be among them.
+    pub fn prolong(&mut self, now: Time, grace: Duration) {
+        for era in &mut self.eras {
+            let Some(end) = era.end else { continue };
+            if now <= end + era.grace {
+                era.grace = era.grace.max(now.since(end) + grace);
+            }
+        }
+    }
+
     /// Something was upset and is as it was before, as by a daemon that was killed and started again: its neighbours have to find that out.
     pub fn upset(&mut self, from: Time, to: Time) {
         self.upsets.push((from, to));

@@ -66,7 +66,8 @@ impl Permitted {
         let doubled = run.mistreated.iter().filter(|m| m.how.duplicate > 0.0);
         let doubled = doubled.map(|m| (m.from, m.to.map_or(Time(u64::MAX), |to| to + m.how.delay + drain))).collect();
         let asserts = convergence.asserts(pace) + run.options.slack;
-        let hindered = run.history.hindered(settle + held_up);
+        // Prunes ran out on one side, while the other may not repeat them yet (t_limit).
+        let hindered = run.history.hindered(settle + convergence.prune_limit + held_up);
         Some(Permitted { spans, unsettled, convergence, asserts, hindered, doubled })
     }
 

@@ -12,7 +12,7 @@ use super::records::Records;
 use super::summary;
 use crate::network::{LossId, Network, NetworkError, Time};
 use crate::oracle::{self, Convergence, Deadlines, Flow};
-use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
+use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
 use crate::topology::steps::{
     Action, Deadline, Expectation, MessageLoss, Mistreatment, Scenario, SourceFilter, Stream, nth_group,
 };
@@ -43,6 +43,9 @@ impl Default for Options {
 
 /// The most by which a deadline moves because the network is held up.
 const HELD_UP_MAX: Duration = Duration::from_secs(30);
+
+/// How long a bridge that snoops believes in a member that it has not heard of (Linux's `multicast_membership_interval`), never scaled.
+const BRIDGE_MEMBERSHIP: Duration = Duration::from_secs(260);
 
 /// A join or leave that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +200,7 @@ impl<N: Network> Run<'_, N> {
             Action::Fail(cut) => {
                 let grace = self.silence_grace();
                 let at = self.network.fail(cut)?;
+                self.history.prolong(at, grace);
                 let call = self.since(at);
                 self.history.change(at, call, grace, |world| world.fail(cut));
                 self.last_fault = Some(at);
@@ -204,10 +208,12 @@ impl<N: Network> Run<'_, N> {
             Action::Drop(loss) => {
                 let id = self.network.lose(loss)?;
                 let from = self.network.now();
+                self.history.prolong(from, self.silence_grace());
                 self.losses.push(Losing { step: self.steps_done, id, loss: loss.clone(), from, to: None });
             }
             Action::Impair(how) => {
                 let from = self.network.mistreat(how)?;
+                self.history.prolong(from, self.silence_grace());
                 self.mistreated.push(Mistreated { how: how.clone(), from, to: None });
             }
             Action::Restore { wire, end } => {
@@ -230,8 +236,9 @@ impl<N: Network> Run<'_, N> {
             }
             Action::Kill { node } => {
                 // Until its neighbours miss it, they go on sending it what it no longer takes.
-                let grace = self.convergence.liveness + self.options.slack;
+                let grace = self.silence_grace();
                 let at = self.network.kill(*node)?;
+                self.history.prolong(at, grace);
                 let call = self.since(at);
                 self.history.change(at, call, grace, |world| world.kill(*node));
                 self.history.went_on(*node, at);
@@ -241,6 +248,8 @@ impl<N: Network> Run<'_, N> {
                 // Killed first if it runs: from the call on, its entries may be gone and may be back.
                 let before = self.network.now();
                 let at = self.network.restart(*node)?;
+                // It has forgotten whom it was to ask.
+                self.history.prolong(before.min(at), self.silence_grace());
                 if !self.history.now().is_dead(*node) {
                     self.last_fault = Some(before);
                 }
@@ -252,6 +261,7 @@ impl<N: Network> Run<'_, N> {
             }
             Action::Pause { node } => {
                 let at = self.network.pause(*node)?;
+                self.history.prolong(at, self.silence_grace());
                 let call = self.since(at);
                 self.history.change(at, call, self.options.slack, |world| world.pause(*node));
                 self.history.stopped(*node, at);
@@ -355,7 +365,8 @@ impl<N: Network> Run<'_, N> {
         filter: &SourceFilter,
     ) -> Result<(), NetworkError> {
         for &host in hosts {
-            let grace = self.leave_grace();
+            let excludes = matches!(filter, SourceFilter::Exclude(sources) if !sources.is_empty());
+            let grace = self.leave_grace_with(excludes);
             let held_up = self.network.held_up();
             let time = self.network.join(host, group, filter)?;
             for n in 1..groups {
@@ -522,21 +533,34 @@ impl<N: Network> Run<'_, N> {
 
     /// How long routers may go on forwarding to somebody who left.
     fn leave_grace(&self) -> Duration {
+        self.leave_grace_with(false)
+    }
+
+    /// The same; `excludes`: to somebody who now wants all but some sources, or where somebody does.
+    fn leave_grace_with(&self, excludes: bool) -> Duration {
+        let excludes = excludes || self.history.now().excludes();
         let is_lossy = self.mistreated.iter().any(|mistreated| mistreated.to.is_none());
         if is_lossy || self.losses.iter().any(|losing| losing.to.is_none()) {
             // The leave, or what asks for other members, may be among what is lost.
-            return self.silence_grace();
+            return self.silence_grace_with(excludes);
         }
         let world = self.history.now();
         let deadlines = Deadlines::new(self.plan, world);
         let wires = self.plan.wire_ids();
+        // Since one of these, the querier may be gone, or may not know the group yet: who else knows it, waits for the querier to ask.
+        let believed = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
+        let since = self.network.now().since(self.last_fault.max(self.last_restart).unwrap_or(Time::ZERO));
+        if world.is_hindered() || believed.is_some_and(|believed| since <= believed) {
+            return self.silence_grace_with(excludes);
+        }
         let of = |wire| {
             // Where hosts of an older version are, a group is kept without source lists until they are forgotten (RFC 9776 §7.3.2).
             let older = |end: &Attachment| {
-                self.plan.node(end.node).host().is_some_and(|h| h.igmp_version.is_some_and(|v| v < 3))
+                let of_host = self.plan.node(end.node).host().and_then(|host| host.igmp_version);
+                of_host.or(self.plan.igmp_at(*end).and_then(|igmp| igmp.version)).is_some_and(|version| version < 3)
             };
-            if world.excludes() || self.plan.wire(wire).ends.iter().any(older) {
-                deadlines.group_membership_interval(wire)
+            if excludes || self.plan.wire(wire).ends.iter().any(older) {
+                deadlines.group_membership_interval(wire) + deadlines.relearn(wire)
             } else {
                 deadlines.leave(wire, None)
             }
@@ -546,10 +570,20 @@ impl<N: Network> Run<'_, N> {
 
     /// How long routers may believe in members that they cannot hear any more.
     fn silence_grace(&self) -> Duration {
+        self.silence_grace_with(self.history.now().excludes())
+    }
+
+    fn silence_grace_with(&self, excludes: bool) -> Duration {
         let world = self.history.now();
         let deadlines = Deadlines::new(self.plan, world);
-        let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
-        members.unwrap_or_default().max(self.convergence.liveness) + self.convergence.prunes + self.options.slack
+        // A source that a list leaves out comes back with the next answer, for an interval of its own.
+        let again = |wire| if excludes { deadlines.relearn(wire) } else { Duration::ZERO };
+        let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire) + again(wire)).max();
+        let snooping = self.plan.wires.iter().any(|wire| wire.kind == (WireKind::Lan { snooping: true }));
+        let bridges = if snooping { BRIDGE_MEMBERSHIP } else { Duration::ZERO };
+        members.unwrap_or_default().max(self.convergence.liveness).max(bridges)
+            + self.convergence.prunes
+            + self.options.slack
     }
 
     /// Turns a failure that the measuring side may have caused into an inconclusive one.

@@ -138,7 +138,7 @@ impl Tape<'_> {
             let mut set = GroupSet { group: self.group(), mask_length, joined: Vec::new(), pruned: Vec::new() };
             for _ in 0..self.one_of(&[1, 1, 2, 0]) {
                 let bits = self.byte();
-                let all = bits % 3 == 0;
+                let all = bits.is_multiple_of(3);
                 let rp = if set.group == IpAddr::from([239, 1, 2, 1]) { [10, 0, 3, 1] } else { [10, 7, 7, 7] };
                 let source = EncodedSource {
                     address: if all && bits & 0xf0 != 0xf0 { rp.into() } else { self.source() },

@@ -177,7 +177,7 @@ pub struct Source {
     pub rpt_by_all: bool,
     /// The register machine.
     pub register: register::State,
-    /// The rendezvous point that it registers with.
+    /// Of a source on a link of this router that sends: the rendezvous point that it is to be registered with.
     pub register_rp: Option<IpAddr>,
     /// Interfaces with state of their own.
     pub interfaces: PerInterface<SourceInterface>,

@@ -64,20 +64,22 @@ impl Sparse {
 
     fn check_register(&mut self, context: &mut Context<'_>, key: EntryKey) {
         let v = self.view(context, key.into());
-        if v.entry.register == register::State::NoInfo && !macros::keepalive_running(&v) {
+        let known = v.entry.register_rp;
+        let registers = v.entry.register != register::State::NoInfo;
+        let here = macros::keepalive_running(&v) && macros::directly_connected(&v) && !v.ssm;
+        if !registers && !here && known.is_none() {
             return;
         }
-        let rp = context.rp(key.group);
+        let rp = context.rp(key.group).filter(|_| here);
         let could = macros::could_register(&v, rp.and_then(|rp| context.toward_rp(rp)));
-        let registers = v.entry.register != register::State::NoInfo;
-        let moved = v.entry.register_rp != rp;
         if let Some(entry) = self.source(key) {
-            entry.register_rp = rp.filter(|_| could);
+            entry.register_rp = rp;
         }
+        self.index.change_registered(key.into(), known, rp);
         match (registers, could) {
             (false, true) => self.register(context, key, register::Event::CouldRegisterTrue),
             (true, false) => self.register(context, key, register::Event::CouldRegisterFalse),
-            (true, true) if moved => self.register(context, key, register::Event::RpChanged),
+            (true, true) if known != rp => self.register(context, key, register::Event::RpChanged),
             (true, true) | (false, false) => {}
         }
     }

@@ -19,6 +19,8 @@ const FIRST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 pub struct Index {
     /// By where the tree's root is: the source, or the rendezvous point.
     roots: BTreeSet<(IpAddr, Tree)>,
+    /// Sources on links of this router, by their rendezvous point: registers go there.
+    registered: BTreeSet<(IpAddr, Tree)>,
     /// By the next hop toward it.
     hops: BTreeSet<(Router, Tree)>,
     /// By RPF', where it is not the next hop itself.
@@ -47,6 +49,11 @@ impl Index {
         change(&mut self.roots, tree, before, after);
     }
 
+    /// The rendezvous point that a source is to be registered with is another.
+    pub fn change_registered(&mut self, tree: Tree, before: Option<IpAddr>, after: Option<IpAddr>) {
+        change(&mut self.registered, tree, before, after);
+    }
+
     /// The next hop of a tree is another.
     pub fn change_hop(&mut self, tree: Tree, before: Option<Router>, after: Option<Router>) {
         change(&mut self.hops, tree, before, after);
@@ -66,11 +73,13 @@ impl Index {
         change(&mut self.winners, tree, on(before), on(after));
     }
 
-    /// Trees whose root is within a prefix.
+    /// Trees whose root is within a prefix, and sources whose registers go there.
     pub fn rooted_in(&self, prefix: IpNet) -> Vec<Tree> {
         let from = (prefix.network(), Tree { group: FIRST, source: None });
-        let within = self.roots.range(from..).take_while(|(root, _)| prefix.contains(root));
-        within.map(|(_, tree)| *tree).collect()
+        let within = [&self.roots, &self.registered]
+            .into_iter()
+            .flat_map(|roots| roots.range(from..).take_while(|(root, _)| prefix.contains(root)).map(|(_, tree)| *tree));
+        within.collect()
     }
 
     /// Trees whose next hop is an address.
@@ -90,6 +99,10 @@ impl Index {
 
     /// Whether nothing is indexed.
     pub fn is_empty(&self) -> bool {
-        self.roots.is_empty() && self.hops.is_empty() && self.upstreams.is_empty() && self.winners.is_empty()
+        self.roots.is_empty()
+            && self.registered.is_empty()
+            && self.hops.is_empty()
+            && self.upstreams.is_empty()
+            && self.winners.is_empty()
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::entry::{Timer, Tree};
-use super::{Action, Context, Sparse, assert, downstream, downstream_rpt, macros, register, upstream};
+use super::{Action, Context, Sparse, assert, downstream, downstream_rpt, macros, upstream};
 use crate::counters::DropReason;
 use crate::forwarding::EntryKey;
 use crate::pim::link::Change;
@@ -52,16 +52,6 @@ impl Sparse {
         self.roll(context);
         for tree in self.index.rooted_in(prefix) {
             self.evaluate(context, tree);
-        }
-        // A register goes by the route to the rendezvous point, too.
-        let registering = |(key, entry): (EntryKey, &super::entry::Source)| {
-            entry.register_rp.is_some_and(|rp| prefix.contains(&rp)).then_some(key)
-        };
-        if self.sources.values().any(|entry| entry.register != register::State::NoInfo) {
-            let keys: Vec<EntryKey> = self.sources().filter_map(registering).collect();
-            for key in keys {
-                self.evaluate_source(context, key);
-            }
         }
     }
 
