@@ -289,7 +289,10 @@ fn candidates_have_addresses_and_groups_and_are_routers_of_sparse_mode() {
             "groups of candidate-rp 0 in the router is out of range: 1 to 255 prefixes",
         ]
     );
-    refused("{multicast: pim-dm, pim: {bs-timeout: 100s}}", "bs-timeout in pim of the router has no effect without multicast: pim-sm");
+    refused(
+        "{multicast: pim-dm, pim: {bs-timeout: 100s}}",
+        "bs-timeout in pim of the router has no effect without multicast: pim-sm",
+    );
     refused(
         "{multicast: pim-sm, interfaces: [{name: eth0, pim: {unicast-bootstrap: true}}]}",
         "unicast-bootstrap in pim of eth0 holds for the whole router: set it there",
