@@ -17,7 +17,7 @@ use crate::wire::pim::{HOLD_FOR_EVER, Hello, LanPruneDelay};
 
 /// Hold time of a neighbour whose hellos carry none: the default of RFC 3973 §4.3.3, 3.5 times 30 s.
 const DEFAULT_HOLD_TIME: u16 = 105;
-/// Other addresses that a hello announces at most.
+/// Other addresses that a hello announces at most, and that are kept of a neighbour's.
 const ADDRESSES_MAX: usize = 64;
 
 /// A router on the link.
@@ -193,7 +193,7 @@ impl Link {
     }
 
     /// A hello was heard (§4.3.2). The source lies on the link.
-    pub fn receive(&mut self, now: Time, source: IpAddr, hello: Hello, random: &mut Random) {
+    pub fn receive(&mut self, now: Time, source: IpAddr, mut hello: Hello, random: &mut Random) {
         if self.address.is_none() {
             self.counters.drop(DropReason::NotRunning);
             return;
@@ -219,6 +219,12 @@ impl Link {
             Some(_) => None,
         };
         let since = known.map_or(now, |known| known.since);
+        // RFC 7761 §4.3.4: an address is the neighbour's that announced it last; a primary one is none of them.
+        hello.addresses.retain(|address| *address != source);
+        hello.addresses.truncate(ADDRESSES_MAX);
+        for other in self.neighbours.values_mut() {
+            other.hello.addresses.retain(|address| !hello.addresses.contains(address));
+        }
         let is_anew = matches!(change, Some(Change::Restarted(_)));
         self.note(source, if is_anew { NeighbourEvent::HelloAnew } else { NeighbourEvent::Hello });
         self.neighbours.insert(source, Neighbour { since, hello });
@@ -522,6 +528,24 @@ mod tests {
         link.receive(at(0), [10, 0, 0, 3].into(), bare, &mut random);
         assert_eq!(link.jp_override_interval(), PROPAGATION_DELAY + OVERRIDE_INTERVAL);
         assert!(!link.is_state_refresh_capable());
+    }
+
+    #[test]
+    fn a_secondary_address_is_the_neighbours_that_announced_it_last() {
+        let (mut link, mut random) = link(8);
+        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let with = |addresses: Vec<IpAddr>| Hello { addresses, ..hello(1, 105) };
+        link.receive(at(0), address(2), with(vec![address(2), address(20), address(21)]), &mut random);
+        assert_eq!(link.neighbours()[&address(2)].hello.addresses, [address(20), address(21)]);
+        assert_eq!(link.neighbour_of(address(20)), Some(address(2)));
+        link.receive(at(1), address(3), with(vec![address(20)]), &mut random);
+        assert_eq!(link.neighbour_of(address(20)), Some(address(3)));
+        assert_eq!(link.neighbour_of(address(21)), Some(address(2)));
+        link.receive(at(2), address(2), with(vec![]), &mut random);
+        assert_eq!(link.neighbour_of(address(21)), None);
+        let many = (0..=255).flat_map(|a| (0..=42).map(move |b| IpAddr::from([10, 1, a, b]))).collect();
+        link.receive(at(3), address(2), with(many), &mut random);
+        assert_eq!(link.neighbours()[&address(2)].hello.addresses.len(), ADDRESSES_MAX);
     }
 
     #[test]

@@ -230,7 +230,10 @@ impl Router {
 
     fn receive(&mut self, now: Time, interface: InterfaceId, datagram: &Datagram) {
         let Some(port) = self.ports.get_mut(&interface) else {
-            self.counters.drop(DropReason::UnknownInterface);
+            // What comes by the unicast routes may come by any interface.
+            if datagram.protocol != wire::pim::PROTOCOL || !self.receive_routed_elsewhere(now, interface, datagram) {
+                self.counters.drop(DropReason::UnknownInterface);
+            }
             return;
         };
         match (datagram.protocol, Family::of(datagram.source)) {

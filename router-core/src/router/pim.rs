@@ -82,24 +82,35 @@ impl Router {
         }
     }
 
+    /// A packet came by an interface that takes no part in multicast: whether it is one that comes by the unicast routes.
+    pub(super) fn receive_routed_elsewhere(&mut self, now: Time, interface: InterfaceId, datagram: &Datagram) -> bool {
+        match wire::parse(datagram.source, datagram.destination, &datagram.payload) {
+            Ok(message) if is_routed(&message) => {
+                self.receive_routed(now, interface, datagram, &message);
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
     /// A message that came by the unicast routes, to one of this router's addresses.
     fn receive_routed(&mut self, now: Time, interface: InterfaceId, datagram: &Datagram, message: &Message) {
         let (from, to) = (datagram.source, datagram.destination);
         let Router { sparse, ports, others, .. } = self;
         let has = |addresses: &[ipnet::IpNet]| addresses.iter().any(|net| net.addr() == to);
         let own = ports.values().any(|port| has(&port.state.addresses)) || others.values().any(|all| has(all));
-        let Some(port) = ports.get_mut(&interface) else { return };
         let refusal = match () {
             () if sparse.is_none() => Some(DropReason::NotRunning),
             // Dropped silently (§4.4.2).
             () if !own => Some(DropReason::Destination),
             () => None,
         };
+        let counters = ports.get_mut(&interface).map_or(&mut self.counters, |port| &mut port.counters);
         if let Some(reason) = refusal {
-            port.counters.drop(reason);
+            counters.drop(reason);
             return;
         }
-        port.counters.receive(message.kind());
+        counters.receive(message.kind());
         match message {
             Message::Register(register) => {
                 self.with_sparse(now, |sparse, context| sparse.hear_register(context, interface, from, to, register));

@@ -118,28 +118,39 @@ fn what_a_register_brings_reaches_members_of_the_rendezvous_point() {
 #[test]
 fn a_rendezvous_point_without_members_stops_registers() {
     in_namespace("register::a_rendezvous_point_without_members_stops_registers", || {
-        let (dr, _other) = (Host::attach("src", 1), Host::attach("dst", 2));
-        ip("route add 10.9.9.0/24 via 10.0.1.9");
-        let ear = ear(&dr);
-        let _daemon = Daemon::start(
-            "{multicast: pim-sm, interfaces: [{name: src}, {name: dst}], pim: {rp: [{address: 10.0.1.1}]}}",
-        );
-        let packet = header(17, 15, [10, 9, 9, 9], GROUP).emit(&[0; 12]).unwrap();
-        let (own, rp) = (dr.address, Ipv4Addr::new(10, 0, 1, 1));
-        for null in [false, true] {
-            let register = Message::Register(Register { border: false, null, packet: packet.clone() });
-            assert!(
-                dr.raw()
-                    .send(&header(PROTOCOL, 64, own.octets(), rp).emit(&register.emit(own.into(), rp.into())).unwrap())
-            );
-            let stop = wait_for(&ear, "register-stop", |header, payload| match message(header, payload)? {
-                Message::RegisterStop(stop) => {
-                    assert_eq!((header.source, header.destination), (rp, own));
-                    Some(stop)
-                }
-                _ => None,
-            });
-            assert_eq!(stop, RegisterStop { group: GROUP.into(), mask_length: 32, source: [10, 9, 9, 9].into() });
-        }
+        registers_are_stopped("{name: src}, {name: dst}");
     });
+}
+
+/// Registers come by the unicast routes, which know nothing of where multicast runs.
+#[test]
+fn a_rendezvous_point_takes_registers_by_an_interface_that_takes_no_part() {
+    in_namespace("register::a_rendezvous_point_takes_registers_by_an_interface_that_takes_no_part", || {
+        registers_are_stopped("{name: dst}");
+    });
+}
+
+fn registers_are_stopped(interfaces: &str) {
+    let (dr, _other) = (Host::attach("src", 1), Host::attach("dst", 2));
+    ip("route add 10.9.9.0/24 via 10.0.1.9");
+    let ear = ear(&dr);
+    let _daemon = Daemon::start(&format!(
+        "{{multicast: pim-sm, interfaces: [{interfaces}], pim: {{rp: [{{address: 10.0.1.1}}]}}}}"
+    ));
+    let packet = header(17, 15, [10, 9, 9, 9], GROUP).emit(&[0; 12]).unwrap();
+    let (own, rp) = (dr.address, Ipv4Addr::new(10, 0, 1, 1));
+    for null in [false, true] {
+        let register = Message::Register(Register { border: false, null, packet: packet.clone() });
+        assert!(
+            dr.raw().send(&header(PROTOCOL, 64, own.octets(), rp).emit(&register.emit(own.into(), rp.into())).unwrap())
+        );
+        let stop = wait_for(&ear, "register-stop", |header, payload| match message(header, payload)? {
+            Message::RegisterStop(stop) => {
+                assert_eq!((header.source, header.destination), (rp, own));
+                Some(stop)
+            }
+            _ => None,
+        });
+        assert_eq!(stop, RegisterStop { group: GROUP.into(), mask_length: 32, source: [10, 9, 9, 9].into() });
+    }
 }

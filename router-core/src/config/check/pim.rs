@@ -18,12 +18,6 @@ const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(255);
 const HOLD_TIME_MAX: Duration = Duration::from_secs(65534);
 /// Longest period whose hold time is 3.5 of them.
 const PERIOD_MAX: Duration = Duration::from_secs(18724);
-/// Longest C_RP_Adv_Period: the hold time is 2.5 of them (RFC 5059 §5).
-const ADVERTISEMENT_PERIOD_MAX: Duration = Duration::from_secs(26213);
-/// Longest unit of BS_Rand_Override, which is up to 23 of them: it should be over within a hold time.
-const UNIT_MAX: Duration = Duration::from_secs(2849);
-/// Bits of an IPv4 address.
-const HASH_MASK_MAX: u8 = 32;
 
 impl Config {
     pub(super) fn check_pim(&self, errors: &mut Vec<ConfigError>) {
@@ -109,16 +103,12 @@ fn dense_keys(pim: &Pim) -> [(&'static str, bool); 9] {
 }
 
 /// Keys of sparse mode that an interface may have, and whether they are set.
-fn sparse_interface_keys(pim: &Pim) -> [(&'static str, bool); 3] {
-    [
-        ("dr-priority", pim.dr_priority.is_some()),
-        ("bsr-border", pim.bsr_border.is_some()),
-        ("ssm-mapping", pim.ssm_mapping.is_some()),
-    ]
+fn sparse_interface_keys(pim: &Pim) -> [(&'static str, bool); 2] {
+    [("dr-priority", pim.dr_priority.is_some()), ("ssm-mapping", pim.ssm_mapping.is_some())]
 }
 
 /// Keys of sparse mode that hold for the whole router, and whether they are set.
-fn sparse_router_keys(pim: &Pim) -> [(&'static str, bool); 19] {
+fn sparse_router_keys(pim: &Pim) -> [(&'static str, bool); 10] {
     [
         ("join-prune-period", pim.join_prune_period.is_some()),
         ("join-prune-hold-time", pim.join_prune_hold_time.is_some()),
@@ -130,23 +120,12 @@ fn sparse_router_keys(pim: &Pim) -> [(&'static str, bool); 19] {
         ("ssm-range", pim.ssm_range.is_some()),
         ("dense-groups", pim.dense_groups.is_some()),
         ("rp", pim.rp.is_some()),
-        ("candidate-rp", pim.candidate_rp.is_some()),
-        ("candidate-bsr", pim.candidate_bsr.is_some()),
-        ("bs-period", pim.bs_period.is_some()),
-        ("bs-timeout", pim.bs_timeout.is_some()),
-        ("bs-min-interval", pim.bs_min_interval.is_some()),
-        ("bs-rand-override-unit", pim.bs_rand_override_unit.is_some()),
-        ("sz-timeout", pim.sz_timeout.is_some()),
-        ("c-rp-adv-backoff", pim.c_rp_adv_backoff.is_some()),
-        ("unicast-bootstrap", pim.unicast_bootstrap.is_some()),
     ]
 }
 
 /// Checks what is set at one place, whatever mode it is of.
 fn check_pim(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
     let millis = Duration::from_millis;
-    let rp_interval = pim.candidate_rp.as_ref().and_then(|rp| rp.interval);
-    let bsr_interval = pim.candidate_bsr.as_ref().and_then(|bsr| bsr.interval);
     for (key, span, least, most) in [
         ("hello-period", pim.hello_period, INTERVAL_MIN, PERIOD_MAX),
         ("hello-hold-time", pim.hello_hold_time, INTERVAL_MIN, HOLD_TIME_MAX),
@@ -166,14 +145,6 @@ fn check_pim(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
         ("rp-keepalive-period", pim.rp_keepalive_period, INTERVAL_MIN, HOLD_TIME_MAX),
         ("register-suppression-time", pim.register_suppression_time, INTERVAL_MIN, HOLD_TIME_MAX),
         ("register-probe-time", pim.register_probe_time, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("interval of candidate-rp", rp_interval, INTERVAL_MIN, ADVERTISEMENT_PERIOD_MAX),
-        ("interval of candidate-bsr", bsr_interval, INTERVAL_MIN, PERIOD_MAX),
-        ("bs-period", pim.bs_period, INTERVAL_MIN, PERIOD_MAX),
-        ("bs-timeout", pim.bs_timeout, INTERVAL_MIN, HOLD_TIME_MAX),
-        ("bs-min-interval", pim.bs_min_interval, Duration::ZERO, HOLD_TIME_MAX),
-        ("bs-rand-override-unit", pim.bs_rand_override_unit, Duration::ZERO, UNIT_MAX),
-        ("sz-timeout", pim.sz_timeout, INTERVAL_MIN, HOLD_TIME_MAX * 10),
-        ("c-rp-adv-backoff", pim.c_rp_adv_backoff, Duration::ZERO, HOLD_TIME_MAX),
     ] {
         if let Some(span) = span.filter(|span| !(least..=most).contains(&span.get())) {
             let range = format!("{} to {}", Span(least), Span(most));
@@ -188,9 +159,6 @@ fn check_pim(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
     }
     if pim.spt_switchover == Some(SptSwitchover::Kbit(0)) {
         range("spt-switchover", "kbit: 0".into(), "at least kbit: 1; with the first packet is called immediate");
-    }
-    if let Some(bsr) = pim.candidate_bsr.as_ref().filter(|bsr| bsr.hash_mask_length > HASH_MASK_MAX) {
-        range("hash-mask-length of candidate-bsr", bsr.hash_mask_length.to_string(), "0 to 32");
     }
     if pim.sabotage.is_some() && !cfg!(feature = "sabotage") {
         errors.push(ConfigError::Sabotage { place: place.to_owned() });
@@ -216,13 +184,13 @@ fn check_addresses(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
     for rp in pim.rp.iter().flatten() {
         groups("rp", &[rp.groups]);
     }
-    groups("candidate-rp", pim.candidate_rp.as_ref().map_or(&[], |rp| &rp.groups));
-    groups("candidate-bsr", pim.candidate_bsr.as_ref().map_or(&[], |bsr| &bsr.zones));
 
-    for prefix in pim.candidate_bsr.iter().filter_map(|bsr| bsr.allowed_rps.as_ref()).flatten() {
+    // What else there is to say of candidates is said where the bootstrap mechanism is checked.
+    let rps = pim.candidate_rp.iter().flat_map(|rp| &rp.groups).map(|prefix| ("candidate-rp", prefix));
+    let zones = pim.candidate_bsr.iter().flat_map(|bsr| bsr.zones.iter().chain(bsr.allowed_rps.iter().flatten()));
+    for (key, prefix) in rps.chain(zones.map(|prefix| ("candidate-bsr", prefix))) {
         if prefix.addr().is_ipv6() {
-            let place = format!("candidate-bsr of {place}");
-            errors.push(ConfigError::NotIpv4 { place, what: prefix.to_string() });
+            errors.push(ConfigError::NotIpv4 { place: format!("{key} of {place}"), what: prefix.to_string() });
         }
     }
 
@@ -235,13 +203,8 @@ fn check_addresses(place: &str, pim: &Pim, errors: &mut Vec<ConfigError>) {
         mapping.sources.iter().for_each(|source| address("ssm-mapping", *source));
     }
     pim.rp.iter().flatten().for_each(|rp| address("rp", rp.address));
-    pim.candidate_rp.iter().for_each(|rp| address("candidate-rp", rp.address));
-    pim.candidate_bsr.iter().for_each(|bsr| address("candidate-bsr", bsr.address));
 
-    let is_empty =
-        |key: &'static str, is_empty: bool| is_empty.then(|| ConfigError::Empty { place: place.to_owned(), key });
-    let mappings = pim.ssm_mapping.iter().flatten();
-    errors.extend(mappings.filter_map(|mapping| is_empty("sources of ssm-mapping", mapping.sources.is_empty())));
-    let rp = pim.candidate_rp.iter();
-    errors.extend(rp.filter_map(|rp| is_empty("groups of candidate-rp", rp.groups.is_empty())));
+    for _ in pim.ssm_mapping.iter().flatten().filter(|mapping| mapping.sources.is_empty()) {
+        errors.push(ConfigError::Empty { place: place.to_owned(), key: "sources of ssm-mapping" });
+    }
 }

@@ -134,8 +134,14 @@ fn faults_of_sparse_mode_are_named_with_what_would_be_right() {
             "rp: [{address: 10.0.0.1, groups: 10.0.0.0/8}]",
             "10.0.0.0/8 in rp of the router is no prefix of multicast groups",
         ),
-        ("candidate-rp: {address: 0.0.0.0}", "0.0.0.0 in candidate-rp of the router is no IPv4 unicast address"),
-        ("candidate-rp: {address: 10.0.0.1, groups: []}", "groups of candidate-rp in pim of the router is empty"),
+        (
+            "candidate-rp: {address: 0.0.0.0}",
+            "address 0.0.0.0 of candidate-rp is no IPv4 address that a router can have",
+        ),
+        (
+            "candidate-rp: {address: 10.0.0.1, groups: []}",
+            "groups of candidate-rp 0 in the router is out of range: 1 to 255 prefixes",
+        ),
         (
             "candidate-rp: {address: 10.0.0.1, interval: 8h}",
             "interval of candidate-rp 8h in the router is out of range: 1ms to 7h 16m 53s",
@@ -146,13 +152,12 @@ fn faults_of_sparse_mode_are_named_with_what_would_be_right() {
         ),
         (
             "candidate-bsr: {address: 10.0.0.1, zones: [1.0.0.0/8]}",
-            "1.0.0.0/8 in candidate-bsr of the router is no prefix of multicast groups",
+            "1.0.0.0/8 in candidate-bsr is no prefix of multicast groups",
         ),
         (
             "candidate-bsr: {address: 10.0.0.1, allowed-rps: ['fd00::/8']}",
             "fd00::/8 in candidate-bsr of the router: PIM is spoken over IPv4 only",
         ),
-        ("bs-timeout: 0", "bs-timeout 0s in the router is out of range: 1ms to 18h 12m 14s"),
         (
             "ssm-mapping: [{groups: 239.0.0.0/8, sources: [10.0.0.1]}]",
             "ssm-mapping of the router: 239.0.0.0/8 is not within ssm-range, so that no member of it would be mapped",
@@ -272,19 +277,22 @@ fn candidates_have_addresses_and_groups_and_are_routers_of_sparse_mode() {
     assert_eq!(
         of("candidate-bsr: {address: 224.0.0.1, hash-mask-length: 33, zones: [10.0.0.0/8]}"),
         [
-            "address 224.0.0.1 of candidate-bsr is no IPv4 address that a router can have",
-            "10.0.0.0/8 in candidate-bsr is no prefix of multicast groups",
             "hash-mask-length of candidate-bsr 33 in the router is out of range: 0 to 32",
+            "10.0.0.0/8 in candidate-bsr of the router is no prefix of multicast groups",
+            "224.0.0.1 in candidate-bsr of the router is no IPv4 unicast address",
         ]
     );
     assert_eq!(
         of("candidate-rp: {address: '::1', groups: []}"),
         [
-            "address ::1 of candidate-rp is no IPv4 address that a router can have",
-            "groups of candidate-rp 0 in the router is out of range: 1 to 255 prefixes",
+            "::1 in candidate-rp of the router is no IPv4 unicast address",
+            "groups of candidate-rp in pim of the router is empty",
         ]
     );
-    refused("{multicast: pim-dm, pim: {bs-timeout: 100s}}", "bs-timeout is for multicast: pim-sm only");
+    refused(
+        "{multicast: pim-dm, pim: {bs-timeout: 100s}}",
+        "bs-timeout in pim of the router has no effect without multicast: pim-sm",
+    );
     refused(
         "{multicast: pim-sm, interfaces: [{name: eth0, pim: {unicast-bootstrap: true}}]}",
         "unicast-bootstrap in pim of eth0 holds for the whole router: set it there",

@@ -129,7 +129,9 @@ mod tests {
         Candidate { priority, hold_time: 150, bidir: false }
     }
 
-    fn compose(office: &mut Office, at: u64) -> Vec<(String, u8, Vec<(IpAddr, u16)>)> {
+    type Told = (String, u8, Vec<(IpAddr, u16)>);
+
+    fn compose(office: &mut Office, at: u64) -> Vec<Told> {
         let ranges = office.compose(Time(at), Time(at + 10), 150);
         let words = |range: BootstrapRange| {
             let rps = range.rps.iter().map(|rp| (rp.address, rp.hold_time)).collect();

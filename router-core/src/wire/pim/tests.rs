@@ -269,6 +269,52 @@ fn over_ipv6_the_checksum_covers_the_addresses() {
     assert_eq!(parse(ip("fe80::3"), to, &written), Err(Error::Checksum));
 }
 
+#[test]
+fn a_bootstrap_message_reads_as_its_octets_say_and_writes_back() {
+    let rp = |last: u8, priority| BootstrapRp { address: ip(&format!("10.7.0.{last}")), hold_time: 150, priority };
+    let range = BootstrapRange {
+        group: ip("239.0.0.0"),
+        mask_length: 8,
+        bidir: true,
+        scoped: true,
+        rp_count: 3,
+        rps: vec![rp(1, 192), rp(2, 0)],
+    };
+    let message = Bootstrap {
+        no_forward: true,
+        fragment_tag: 0xabcd,
+        hash_mask_length: 30,
+        priority: 64,
+        address: ip("10.9.9.9"),
+        ranges: vec![range.clone(), BootstrapRange { bidir: false, scoped: false, rp_count: 0, rps: vec![], ..range }],
+    };
+    let hex = "24 80 0000 abcd 1e 40 0100 0a090909 \
+        0100 81 08 ef000000 03 02 0000 0100 0a070001 0096 c0 00 0100 0a070002 0096 00 00 \
+        0100 00 08 ef000000 00 00 0000";
+    let message = Message::Bootstrap(message);
+    assert_eq!(read(hex), Ok(message.clone()));
+    assert_eq!(message.emit(FROM, TO), sealed(bytes(hex)));
+    assert!(
+        matches!(read("24 00 0000 abcd 1e 40 0100 0a090909"), Ok(Message::Bootstrap(b)) if b.ranges.is_empty() && !b.no_forward)
+    );
+    let cut = "24 00 0000 abcd 1e 40 0100 0a090909 0100 00 08 ef000000 02 02 0000 0100 0a070001 0096 c0 00";
+    assert_eq!(read(cut), Err(Error::Truncated { what: "rendezvous points", have: 10, need: 20 }));
+}
+
+#[test]
+fn an_advertisement_reads_as_its_octets_say_and_writes_back() {
+    let range =
+        |group: &str, mask_length, scoped| CandidateRange { group: ip(group), mask_length, bidir: false, scoped };
+    let groups = vec![range("224.0.0.0", 4, false), range("239.255.0.0", 16, true)];
+    let message = CandidateRpAdvertisement { priority: 192, hold_time: 150, address: ip("10.7.0.1"), groups };
+    let hex = "28 00 0000 02 c0 0096 0100 0a070001 0100 00 04 e0000000 0100 01 10 efff0000";
+    let message = Message::CandidateRpAdvertisement(message);
+    assert_eq!(read(hex), Ok(message.clone()));
+    assert_eq!(message.emit(FROM, TO), sealed(bytes(hex)));
+    let cut = "28 00 0000 02 c0 0096 0100 0a070001 0100 00 04 e0000000";
+    assert_eq!(read(cut), Err(Error::Truncated { what: "group ranges", have: 8, need: 16 }));
+}
+
 /// What nobody has defined, or only later protocols use, is known by its number alone, whatever its checksum covers.
 #[test]
 fn types_and_versions_that_are_not_spoken_are_named() {
