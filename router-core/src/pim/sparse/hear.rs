@@ -236,6 +236,7 @@ impl Sparse {
             }
         }
         self.upstream_rpt(context, key, event);
+        self.evaluate_source(context, key);
     }
 
     fn hear_assert(&mut self, context: &mut Context<'_>, i: InterfaceId, from: IpAddr, message: &Assert) {

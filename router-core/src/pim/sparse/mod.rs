@@ -279,7 +279,10 @@ impl Sparse {
                     self.evaluate_source(context, key);
                 }
                 Timer::Join(tree) => self.upstream(context, tree, upstream::Event::JoinTimerExpires, None),
-                Timer::Override(key) => self.upstream_rpt(context, key, upstream_rpt::Event::OverrideTimerExpires),
+                Timer::Override(key) => {
+                    self.upstream_rpt(context, key, upstream_rpt::Event::OverrideTimerExpires);
+                    self.evaluate_source(context, key);
+                }
                 Timer::Keepalive(key) => {
                     if let Some(entry) = self.source(key) {
                         entry.keepalive = false;

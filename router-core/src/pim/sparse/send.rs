@@ -8,6 +8,7 @@ use super::{Action, Context, Sparse, macros};
 use crate::config::PimSabotage;
 use crate::forwarding::EntryKey;
 use crate::pim::Sent;
+use crate::pim::link::Link;
 use crate::pim::metric::{AssertMetric, infinite_assert_metric};
 use crate::router::InterfaceId;
 use crate::wire::pim::{ALL_PIM_ROUTERS, Assert, Message};
@@ -71,6 +72,11 @@ impl Sparse {
             return;
         }
         let mut outbox = std::mem::take(&mut self.outbox);
+        // A neighbour that is gone hears nothing.
+        outbox.retain(|(i, upstream), _| {
+            let there = |link: &Link| link.is_neighbour(*upstream) || link.address() == Some(*upstream);
+            macros::link(context.ports, *i).is_some_and(there)
+        });
         for (group, said) in outbox.values_mut().flatten() {
             if matches!(said.all, Some((Word::Join, _))) {
                 self.add_prunes(context, *group, said);

@@ -99,15 +99,17 @@ impl Sparse {
 
     /// Forgets what says nothing of (S,G).
     pub(super) fn tidy_source(&mut self, context: &Context<'_>, key: EntryKey) {
+        let overrides = self.timers.is_running(Timer::Override(key));
         let Some(entry) = self.source(key) else { return };
         entry.interfaces.retain(|state| {
             state.downstream != downstream::State::NoInfo
                 || state.rpt != downstream_rpt::State::NoInfo
                 || state.assert != assert::State::NoInfo
         });
-        if !entry.is_idle() || entry.installed.is_some() {
+        if !entry.is_idle() || entry.installed.is_some() || overrides {
             return;
         }
+        let (rpf, router) = (entry.rpf, entry.upstream.router());
         let ssm = context.is_ssm(key.group);
         let named = context.ports.values().any(|port| match port.filter(key.group) {
             Some(SourceFilter::Exclude(_)) if ssm => macros::ssm_sources(port, key.group).contains(&key.source),
@@ -117,7 +119,6 @@ impl Sparse {
         if named {
             return;
         }
-        let (rpf, router) = (entry.rpf, entry.upstream.router());
         self.index.change_upstream(key.into(), router, None, None);
         self.index.change_root(key.into(), Some(key.source), None);
         self.index.change_hop(key.into(), Self::hop(rpf), None);
