@@ -104,6 +104,14 @@ pub enum ConfigError {
         /// The key.
         key: &'static str,
     },
+    /// A candidate's address that no router has.
+    #[error("address {address} of {key} is no IPv4 address that a router can have")]
+    CandidateAddress {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: IpAddr,
+    },
     /// PIM settings of a router that does not run PIM.
     #[error("pim of {place} is for multicast: pim-dm and pim-sm only")]
     NotPim {

@@ -277,16 +277,16 @@ fn candidates_have_addresses_and_groups_and_are_routers_of_sparse_mode() {
     assert_eq!(
         of("candidate-bsr: {address: 224.0.0.1, hash-mask-length: 33, zones: [10.0.0.0/8]}"),
         [
+            "address 224.0.0.1 of candidate-bsr is no IPv4 address that a router can have",
+            "10.0.0.0/8 in candidate-bsr is no prefix of multicast groups",
             "hash-mask-length of candidate-bsr 33 in the router is out of range: 0 to 32",
-            "10.0.0.0/8 in candidate-bsr of the router is no prefix of multicast groups",
-            "224.0.0.1 in candidate-bsr of the router is no IPv4 unicast address",
         ]
     );
     assert_eq!(
         of("candidate-rp: {address: '::1', groups: []}"),
         [
-            "::1 in candidate-rp of the router is no IPv4 unicast address",
-            "groups of candidate-rp in pim of the router is empty",
+            "address ::1 of candidate-rp is no IPv4 address that a router can have",
+            "groups of candidate-rp 0 in the router is out of range: 1 to 255 prefixes",
         ]
     );
     refused(
