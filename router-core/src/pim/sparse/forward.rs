@@ -93,10 +93,13 @@ impl Sparse {
                 return;
             }
         }
-        if by_rpf || !context.ports.contains_key(&iif) {
+        if !context.ports.contains_key(&iif) {
             return;
         }
-        self.actions.push(Action::Drop(Some(iif), reason));
+        // By the way to a source that nobody joined there is nothing wrong with the packet, but where this router forwards, another does.
+        if !by_rpf {
+            self.actions.push(Action::Drop(Some(iif), reason));
+        }
         self.assert_data(context, iif, key);
     }
 

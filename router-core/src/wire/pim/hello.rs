@@ -22,7 +22,7 @@ pub(super) const PROPAGATION_DELAY_MAX: u16 = 0x7fff;
 /// A hello: its options, each at most once (of a repeated one the last counts); options that are not known are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
-    /// Option 1, Hello Hold Time in seconds: 0 is goodbye, [`HOLD_FOR_EVER`] never runs out.
+    /// Option 1, Hello Hold Time in seconds: 0 is goodbye, [`HOLD_FOR_EVER`](super::HOLD_FOR_EVER) never runs out.
     pub hold_time: Option<u16>,
     /// Option 2.
     pub lan_prune_delay: Option<LanPruneDelay>,

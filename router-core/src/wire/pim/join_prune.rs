@@ -10,7 +10,7 @@ use super::codec::{Reader, extend_masked, extend_unicast};
 pub struct JoinPrune {
     /// The upstream neighbour that it is meant for.
     pub upstream: IpAddr,
-    /// How long a prune holds, in seconds; [`HOLD_FOR_EVER`] until a join or graft.
+    /// How long a prune holds, in seconds; [`HOLD_FOR_EVER`](super::HOLD_FOR_EVER) until a join or graft.
     pub hold_time: u16,
     /// Groups with their sources, at most 255.
     pub groups: Vec<GroupSet>,
