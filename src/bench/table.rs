@@ -31,6 +31,7 @@ pub fn render(report: &Report) -> String {
 fn record(report: &Report, series: &Series) -> [String; 8] {
     let write = |number: Option<f64>| number.map_or_else(String::new, |number| series.unit.write(number));
     let beside = match (report.ratio(series), &series.beside) {
+        (Some(ratio), Some(of)) if ratio < 0.01 => format!("{ratio:.1e} × {of}"),
         (Some(ratio), Some(of)) => format!("{ratio:.2} × {of}"),
         _ => String::new(),
     };
