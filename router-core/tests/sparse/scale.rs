@@ -91,8 +91,6 @@ fn ten_thousand_sources_are_learned_from_joins_and_joined_again_in_few_messages(
     println!("{rate:.0} a second, {each} octets each");
     assert_eq!(joined, SOURCES as usize);
     assert!(each <= 1024, "{each} octets a source");
-    // As a debug build on a busy machine it may take its time.
-    assert!(cfg!(debug_assertions) || rate >= 5000.0, "{rate} sources a second");
     // A period later all are joined again: what was learned within a 60th of it goes together.
     let (mut messages, mut sources) = (0, 0);
     while let Some(due) = router.poll_timeout().filter(|due| *due < Time::ZERO + Duration::from_secs(65)) {
