@@ -116,12 +116,13 @@ impl Convergence {
         // One of them is the way to the source.
         let contested = u32::try_from(contested).unwrap_or(u32::MAX).saturating_sub(1);
         let hold = shortest(&|v| v.prune_hold_time);
-        // A prune holds for its hold time less J/P_Override_Interval (§4.4.2.1).
-        // That of a loser holds as long as the assert (§4.6.4.1).
-        let holds = hold.min(shortest(&|v| v.assert_time));
-        let least = holds.saturating_sub(longest(&|v| v.override_interval + v.propagation_delay));
-        let is_refreshed =
-            ends.iter().all(|(_, v)| v.state_refresh_interval.is_some_and(|interval| interval * 2 < least));
+        // A prune holds for its hold time less J/P_Override_Interval (§4.4.2.1), that of an assert's loser as long as the assert (§4.6.4.1),
+        // which the first state refresh then prolongs.
+        let delay = longest(&|v| v.override_interval + v.propagation_delay);
+        let holds = hold.saturating_sub(delay);
+        let asserted = shortest(&|v| v.assert_time).saturating_sub(delay);
+        let is_in_time = |interval: Duration| interval * 2 < holds && interval * 3 / 2 < asserted;
+        let is_refreshed = ends.iter().all(|(_, v)| v.state_refresh_interval.is_some_and(is_in_time));
         Convergence {
             is_dense: true,
             hello: longest(&|v| v.triggered_hello_delay) * 2,

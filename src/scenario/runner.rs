@@ -560,8 +560,8 @@ impl<N: Network> Run<'_, N> {
         let wires = self.plan.wire_ids();
         // Since one of these, the querier may be gone, or may not know the group yet: who else knows it, waits for the querier to ask.
         let believed = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
-        let since = self.network.now().since(self.last_fault.max(self.last_restart).unwrap_or(Time::ZERO));
-        if world.is_hindered() || believed.is_some_and(|believed| since <= believed) {
+        let upset = self.last_fault.max(self.last_restart).map(|at| self.network.now().since(at));
+        if world.is_hindered() || upset.is_some_and(|since| since <= believed.unwrap_or_default()) {
             return self.silence_grace_with(excludes);
         }
         let of = |wire| {
