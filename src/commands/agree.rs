@@ -93,7 +93,7 @@ fn simulated_runs(case: &select::Case<'_>) -> std::result::Result<Vec<Run>, Netw
     let run = |number: u64| {
         let plan = Plan { seed: case.plan.seed.wrapping_add(number), ..case.plan.clone() };
         // The kernel's machine is as busy as it is.
-        let make = if number % 2 == 0 { SimulatedNetwork::new } else { SimulatedNetwork::on_a_busy_machine };
+        let make = if number.is_multiple_of(2) { SimulatedNetwork::new } else { SimulatedNetwork::on_a_busy_machine };
         let mut network = make(&plan);
         let began = network.now();
         let report = scenario::run(&plan, case.scenario, &mut network, &scenario::Options::default());
