@@ -69,6 +69,20 @@ impl<'a> Reader<'a> {
         self.address(what)
     }
 
+    /// Passes over an address of the other IP family; gives whether there was one. FRR lists its link's IPv6 addresses in IPv4's hellos
+    /// too, against RFC 7761 §4.9.2; a neighbour that does is one all the same.
+    pub(super) fn skip_other_family(&mut self, what: &'static str) -> Result<bool, Error> {
+        let (other, octets) = if self.is_ipv6 { (FAMILY_IPV4, 4) } else { (FAMILY_IPV6, 16) };
+        if self.rest.first() != Some(&other) {
+            return Ok(false);
+        }
+        let octets = self.take(what, 2 + octets)?;
+        match octets[1] {
+            0 => Ok(true),
+            encoding => Err(Error::Encoding { what, encoding }),
+        }
+    }
+
     /// The flags, mask length and address that encoded group and source addresses have alike.
     pub(super) fn masked(&mut self, what: &'static str) -> Result<(u8, u8, IpAddr), Error> {
         self.prelude(what)?;

@@ -79,7 +79,9 @@ impl Reader<'_> {
                     hello.addresses.clear();
                     hello.addresses.reserve_exact(value.len() / list.unicast_length());
                     while !list.rest.is_empty() {
-                        hello.addresses.push(list.unicast("a secondary address")?);
+                        if !list.skip_other_family("a secondary address")? {
+                            hello.addresses.push(list.unicast("a secondary address")?);
+                        }
                     }
                 }
                 _ => {}

@@ -433,6 +433,17 @@ fn bootstrap_messages_without_ranges_and_advertisements_without_groups_are_read(
 }
 
 #[test]
+fn secondary_addresses_of_the_other_family_are_passed_over() {
+    let Ok(Message::Hello(hello)) = read("20000000 0018 0018 0200 fe800000000000000000000000000001 0100 0a000105")
+    else {
+        panic!("no hello")
+    };
+    assert_eq!(hello.addresses, ["10.0.1.5".parse::<IpAddr>().unwrap()]);
+    assert!(matches!(read("20000000 0018 0006 0200 fe800000"), Err(Error::Truncated { have: 6, need: 18, .. })));
+    assert!(read("20000000 0018 0012 0201 fe800000000000000000000000000001").is_err());
+}
+
+#[test]
 fn addresses_must_be_of_the_headers_family_in_the_native_encoding() {
     let family = |what, family| Err(Error::Family { what, family, expected: 1 });
     assert_eq!(read("23000000 0200 0a000001 00000000"), family("an upstream neighbour", 2));
