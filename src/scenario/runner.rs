@@ -230,7 +230,7 @@ impl<N: Network> Run<'_, N> {
             }
             Action::Kill { node } => {
                 // Until its neighbours miss it, they go on sending it what it no longer takes.
-                let grace = self.convergence.liveness + self.options.slack;
+                let grace = self.convergence.liveness + self.convergence.rendezvous + self.options.slack;
                 let at = self.network.kill(*node)?;
                 let call = self.since(at);
                 self.history.change(at, call, grace, |world| world.kill(*node));
@@ -549,7 +549,10 @@ impl<N: Network> Run<'_, N> {
         let world = self.history.now();
         let deadlines = Deadlines::new(self.plan, world);
         let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
-        members.unwrap_or_default().max(self.convergence.liveness) + self.convergence.prunes + self.options.slack
+        members.unwrap_or_default().max(self.convergence.liveness)
+            + self.convergence.prunes
+            + self.convergence.rendezvous
+            + self.options.slack
     }
 
     /// Turns a failure that the measuring side may have caused into an inconclusive one.
