@@ -1,4 +1,5 @@
-//! How long PIM dense mode takes to come to rest after something has changed, by RFC 3973's own timers (§4.8), scaled by the plan's
+//! How long PIM takes to come to rest after something has changed, by the timers of RFC 3973 (§4.8), RFC 7761 (§4.11) and
+//! RFC 5059 (§5), scaled by the plan's
 //! `timers`, and by what the kernel adds to them: it tells of a packet by a wrong interface at most once in three seconds an entry, so
 //! that a router that hears a flood on several of them settles one after another.
 
@@ -17,11 +18,11 @@ const SWALLOW: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// What a plan's dense mode routers need to come to rest. Nothing at all where there is none.
+/// What a plan's PIM routers need to come to rest. Nothing at all where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Convergence {
-    /// Whether there are dense mode routers.
-    pub is_dense: bool,
+    /// Whether there are routers with PIM.
+    pub is_pim: bool,
     /// By then routers that have come up know each other: the longest Triggered_Hello_Delay twice, for the first hello of the last that
     /// came up (§4.3.1) and for the answer of one whose own first hello it missed (§4.3.2).
     pub hello: Duration,
@@ -34,10 +35,15 @@ pub struct Convergence {
     pub contested: u32,
     /// Whether state refresh keeps prunes and asserts from running out (§4.5): every router originates and relays it, well before any
     /// of them does.
+    /// Sparse mode joins anew by itself, and its winners assert themselves in time (RFC 7761 §4.6).
     pub is_refreshed: bool,
     /// After this time without state refresh the outcome of an assert is forgotten: the shortest Assert Time.
     pub assert_time: Duration,
-    /// How long a prune that was lost is not sent again: the longest t_limit.
+    /// By then another rendezvous point serves the groups of one that died, or the first one does, where they are found by bootstrap
+    /// messages: its advertisements run out at the bootstrap router, or that one is missed and the next one elected, which has to hear
+    /// the candidates; and the next bootstrap message tells all. Nothing where none are sent.
+    pub rendezvous: Duration,
+    /// How long a prune or join that was lost is not made up for: the longest t_limit, or the hold time of joins.
     pub prune_limit: Duration,
 }
 
@@ -55,7 +61,7 @@ struct Variables {
 }
 
 impl Variables {
-    fn of(plan: &Plan, pim: &Pim) -> Variables {
+    fn of(plan: &Plan, pim: &Pim, is_sparse: bool) -> Variables {
         let scaled = |span: Option<Span>, millis: u64| {
             plan.scaled(span.map_or(Duration::from_millis(millis), router_core::time::Span::get))
         };
@@ -68,6 +74,8 @@ impl Variables {
         } else {
             (own_override, own_delay)
         };
+        let period = scaled(pim.join_prune_period, 60_000);
+        let join_hold = pim.join_prune_hold_time.map_or(period.mul_f64(3.5), |span| plan.scaled(span.get()));
         let refresh = round_up(scaled(pim.state_refresh_interval, 60_000), SECOND);
         Variables {
             triggered_hello_delay: scaled(pim.triggered_hello_delay, 5_000),
@@ -76,7 +84,7 @@ impl Variables {
             propagation_delay: round_up(propagation_delay, MILLISECOND),
             assert_time: scaled(pim.assert_time, 180_000),
             prune_hold_time: round_up(scaled(pim.prune_hold_time, 210_000), SECOND),
-            prune_limit: scaled(pim.prune_limit, 210_000),
+            prune_limit: if is_sparse { round_up(join_hold, SECOND) } else { scaled(pim.prune_limit, 210_000) },
             state_refresh_interval: (pim.state_refresh != Some(false)).then_some(refresh),
         }
     }
@@ -85,11 +93,11 @@ impl Variables {
 impl Convergence {
     /// What a plan's routers need.
     pub fn of(plan: &Plan) -> Convergence {
-        let routers: Vec<NodeId> = plan.node_ids().filter(|id| is_dense(plan, *id)).collect();
+        let routers: Vec<NodeId> = plan.node_ids().filter(|id| runs_pim(plan, *id)).collect();
         let ends: Vec<(Attachment, Variables)> = routers
             .iter()
             .flat_map(|node| (0..plan.node(*node).interfaces.len()).map(|n| Attachment { node: *node, interface: n }))
-            .filter_map(|at| plan.pim_at(at).map(|pim| (at, Variables::of(plan, &pim))))
+            .filter_map(|at| plan.pim_at(at).map(|pim| (at, Variables::of(plan, &pim, is_sparse(plan, at.node)))))
             .collect();
         if ends.is_empty() {
             return Convergence::default();
@@ -122,15 +130,17 @@ impl Convergence {
         let holds = hold.saturating_sub(delay);
         let asserted = shortest(&|v| v.assert_time).saturating_sub(delay);
         let is_in_time = |interval: Duration| interval * 2 < holds && interval * 3 / 2 < asserted;
-        let is_refreshed = ends.iter().all(|(_, v)| v.state_refresh_interval.is_some_and(is_in_time));
+        let is_refreshed =
+            ends.iter().all(|(at, v)| is_sparse(plan, at.node) || v.state_refresh_interval.is_some_and(is_in_time));
         Convergence {
-            is_dense: true,
+            is_pim: true,
             hello: longest(&|v| v.triggered_hello_delay) * 2,
             liveness: longest(&|v| v.hold_time),
             prunes,
             contested,
             is_refreshed,
             assert_time: shortest(&|v| v.assert_time),
+            rendezvous: rendezvous(plan),
             prune_limit: longest(&|v| v.prune_limit),
         }
     }
@@ -141,17 +151,54 @@ impl Convergence {
         (WRONG_INTERFACE + pace) * self.contested + swallow + pace
     }
 
-    /// By then all has come to rest: neighbours are known, asserts decided, and what nobody asked for is pruned.
+    /// By then all has come to rest: neighbours and rendezvous points are known, asserts decided, and what nobody asked for is pruned.
     pub fn settle(&self, pace: Duration) -> Duration {
-        if !self.is_dense {
+        if !self.is_pim {
             return Duration::ZERO;
         }
-        self.hello + self.asserts(pace) + self.prunes + pace
+        self.hello + self.asserts(pace) + self.prunes + self.rendezvous + pace
     }
 }
 
-fn is_dense(plan: &Plan, node: NodeId) -> bool {
-    plan.node(node).router().is_some_and(|router| router.multicast == Multicast::PimDm)
+fn runs_pim(plan: &Plan, node: NodeId) -> bool {
+    plan.node(node).router().is_some_and(|router| router.multicast.is_pim())
+}
+
+/// Whether a router handles no group in dense mode.
+fn is_sparse(plan: &Plan, node: NodeId) -> bool {
+    plan.node(node).router().is_some_and(|router| {
+        router.multicast == Multicast::PimSm && router.pim.dense_groups.as_ref().is_none_or(Vec::is_empty)
+    })
+}
+
+/// What it takes for another candidate to take over, or for the first one to be known.
+fn rendezvous(plan: &Plan) -> Duration {
+    let pims = || plan.nodes.iter().filter_map(|node| node.router()).map(|router| &router.pim);
+    if !pims().any(|pim| pim.candidate_bsr.is_some()) {
+        return Duration::ZERO;
+    }
+    let scaled = |span: Option<Span>, secs: u64| plan.scaled(span.map_or(Duration::from_secs(secs), Span::get));
+    let longest = |of: &dyn Fn(&Pim) -> Option<Duration>| pims().filter_map(of).max().unwrap_or_default();
+    let period_of = |pim: &Pim| {
+        let own = pim.candidate_bsr.as_ref().and_then(|bsr| bsr.interval);
+        scaled(own.or(pim.bs_period), 60)
+    };
+    let period = longest(&|pim| pim.candidate_bsr.as_ref().map(|_| period_of(pim)));
+    let apart = longest(&|pim| Some(scaled(pim.bs_min_interval, 10)));
+    // What is announced is 2.5 intervals, in whole seconds.
+    let hold = longest(&|pim| {
+        let rp = pim.candidate_rp.as_ref()?;
+        Some(round_up(scaled(rp.interval, 60).mul_f64(2.5), SECOND))
+    });
+    let timeout = longest(&|pim| {
+        pim.candidate_bsr.as_ref()?;
+        let timeout = pim.bs_timeout.map(|timeout| plan.scaled(timeout.get()));
+        Some(timeout.unwrap_or_else(|| period_of(pim) * 2 + scaled(None, 10)))
+    });
+    // BS_Rand_Override is at most 23 of its units.
+    let elected = longest(&|pim| Some(scaled(pim.bs_rand_override_unit, 1) * 23));
+    let advertised = longest(&|pim| Some(scaled(pim.c_rp_adv_backoff, 3)));
+    hold.max(timeout + elected + advertised) + period + apart
 }
 
 #[cfg(test)]
@@ -197,6 +244,27 @@ mod tests {
         let convergence = Convergence::of(&net.plan());
         assert_eq!((convergence.hello, convergence.liveness), (secs(1.0), secs(11.0)));
         assert_eq!(convergence.asserts(Duration::ZERO), secs(4.0));
+    }
+
+    #[test]
+    fn a_rendezvous_point_that_died_is_missed_by_whoever_takes_longest() {
+        let mut net = Net::new();
+        let (a, b) = (net.sparse("a"), net.sparse("b"));
+        net.link("l", a, b);
+        net.rendezvous_point(a);
+        let configured = Convergence::of(&net.plan());
+        assert_eq!((configured.rendezvous, configured.is_refreshed), (Duration::ZERO, true));
+        assert_eq!(configured.prune_limit, secs(210.0));
+        net.router_mut(a).pim.candidate_bsr = Some(router_core::config::CandidateBsr {
+            address: "10.255.0.1".parse().unwrap(),
+            priority: 64,
+            hash_mask_length: 30,
+            interval: None,
+            zones: Vec::new(),
+            allowed_rps: None,
+        });
+        // BS_Timeout 130 s, 23 s, 3 s; then a period and BS_Min_Interval.
+        assert_eq!(Convergence::of(&net.plan()).rendezvous, secs(226.0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::outcome::{Finding, Place};
 use super::runner::Run;
 use crate::network::{Entry, Network, Sighting};
 use crate::oracle::{Certainty, Flow, Paths};
-use crate::topology::plan::{Attachment, Multicast, NodeId, WireId};
+use crate::topology::plan::{Attachment, NodeId, WireId};
 use crate::topology::steps::{CutKind, SourceFilter, Stream};
 
 /// Packets of a range that are followed, at most.
@@ -125,9 +125,12 @@ pub fn missing<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId, 
             finding_at_wire(run, to, text)
         }
         n => {
-            let mut finding =
-                router(run, stream, way[n].node, Some(way[n - 1].interface), Some(way[n].interface), true);
-            // In dense mode a router forwards unless those below it prune: what they believe of it belongs to the reason.
+            let mut finding = {
+                // A register brings them from one router to another.
+                let incoming = (way[n - 1].node == way[n].node).then_some(way[n - 1].interface);
+                router(run, stream, way[n].node, incoming, Some(way[n].interface), true)
+            };
+            // A router forwards by what those below it prune or join: what they believe of it belongs to the reason.
             let below: Vec<NodeId> = way[n + 1..].iter().step_by(2).map(|at| at.node).collect();
             let said = below.into_iter().filter_map(|node| upstream_of(run, node, stream.group)).take(BELOW);
             let said = said.collect::<Vec<_>>().join(", ");
@@ -142,10 +145,9 @@ pub fn missing<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId, 
     }
 }
 
-/// What a dense mode router believes of the way to a group's sources, if it runs.
+/// What a router with PIM believes of the way to a group's sources, if it runs.
 fn upstream_of<N: Network>(run: &mut Run<'_, N>, node: NodeId, group: IpAddr) -> Option<String> {
-    if !run.plan.node(node).router().is_some_and(|r| r.multicast == Multicast::PimDm) || run.history.now().is_dead(node)
-    {
+    if !run.plan.node(node).router().is_some_and(|r| r.multicast.is_pim()) || run.history.now().is_dead(node) {
         return None;
     }
     let line = run.network.beliefs(node, group).into_iter().find(|line| line.contains(" upstream for "))?;

@@ -106,11 +106,11 @@ impl Permitted {
             if self.is_doubled_at(time) {
                 continue;
             }
-            if self.convergence.is_dense && self.is_unsettled_at(time) {
+            if self.convergence.is_pim && self.is_unsettled_at(time) {
                 decided_again = Some(time);
                 continue;
             }
-            if !self.convergence.is_dense || self.is_refreshed_at(time) {
+            if !self.convergence.is_pim || self.is_refreshed_at(time) {
                 return Some(time);
             }
             match decided_again {
@@ -185,7 +185,7 @@ fn no_duplicates<N: Network>(
             let inexcusable: BTreeSet<u64> = twice
                 .iter()
                 .filter(|(time, _)| {
-                    *time >= from && !(permitted.convergence.is_dense && permitted.is_unsettled_at(*time))
+                    *time >= from && !(permitted.convergence.is_pim && permitted.is_unsettled_at(*time))
                 })
                 .map(|(_, n)| *n)
                 .collect();

@@ -594,6 +594,7 @@ impl<N: Network> Run<'_, N> {
         let bridges = if snooping { BRIDGE_MEMBERSHIP } else { Duration::ZERO };
         members.unwrap_or_default().max(self.convergence.liveness).max(bridges)
             + self.convergence.prunes
+            + self.convergence.rendezvous
             + self.options.slack
     }
 

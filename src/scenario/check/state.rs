@@ -262,7 +262,9 @@ fn judge(router: NodeId, own: Option<&Entry>, flow: &Flow) -> Option<Wrong> {
     if let Some((interface, _)) = outgoing.iter().find(|(interface, _)| !expected.outgoing.contains_key(interface)) {
         return Some(Wrong { router, incoming: own.and_then(|e| e.incoming), outgoing: Some((*interface, false)) });
     }
-    let wrong_incoming =
-        own.is_some_and(|e| !e.outgoing.is_empty() && e.incoming.is_none_or(|own| !expected.incoming.contains(&own)));
+    let wrong_incoming = own.is_some_and(|e| {
+        let is_right = e.incoming.map_or(expected.registered, |own| expected.incoming.contains(&own));
+        !e.outgoing.is_empty() && !is_right
+    });
     wrong_incoming.then_some(Wrong { router, incoming: expected_in, outgoing: None })
 }
