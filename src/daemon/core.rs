@@ -192,7 +192,11 @@ fn scaled_sparse(plan: &Plan, set: Pim) -> Pim {
     Pim {
         bs_period: Some(Span(bs_period)),
         bs_timeout: Some(Span(bs_timeout)),
-        bs_min_interval: Some(Span(secs(set.bs_min_interval, 10))),
+        // Unset, no longer than the period.
+        bs_min_interval: Some(Span(
+            set.bs_min_interval
+                .map_or_else(|| plan.scaled(Duration::from_secs(10)).min(bs_period), |value| plan.scaled(value.get())),
+        )),
         bs_rand_override_unit: Some(Span(secs(set.bs_rand_override_unit, 1))),
         sz_timeout: Some(Span(set.sz_timeout.map_or(bs_timeout * 10, |value| plan.scaled(value.get())))),
         c_rp_adv_backoff: Some(Span(secs(set.c_rp_adv_backoff, 3))),
