@@ -27,9 +27,9 @@ fn shipped(belongs: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     files
 }
 
-/// Runs them all, four labs at a time, and expects every scenario to pass.
-fn expect_green(scratch: &Scratch, files: &[PathBuf], captures: Option<&Path>) {
-    let mut arguments: Vec<PathBuf> = vec!["test".into(), "--jobs".into(), "4".into()];
+/// Runs them all, so many labs at a time, and expects every scenario to pass.
+fn expect_green(scratch: &Scratch, jobs: u32, files: &[PathBuf], captures: Option<&Path>) {
+    let mut arguments: Vec<PathBuf> = vec!["test".into(), "--jobs".into(), jobs.to_string().into()];
     if let Some(captures) = captures {
         arguments.extend(["--capture".into(), captures.to_owned()]);
     }
@@ -43,19 +43,19 @@ fn expect_green(scratch: &Scratch, files: &[PathBuf], captures: Option<&Path>) {
 #[test]
 fn static_and_igmp_topologies_pass() {
     let files = shipped(|name| ![DENSE, GRID, SPARSE, FOREIGN].iter().any(|other| name.starts_with(other)));
-    expect_green(&Scratch::new(), &files, None);
+    expect_green(&Scratch::new(), 4, &files, None);
 }
 
 #[test]
 fn foreign_daemons_pass() {
     let zebra = Path::new("/usr/lib/frr/zebra");
     assert!(zebra.exists(), "FRR is not installed: apt-get install frr");
-    expect_green(&Scratch::new(), &shipped(|name| name.starts_with(FOREIGN)), None);
+    expect_green(&Scratch::new(), 1, &shipped(|name| name.starts_with(FOREIGN)), None);
 }
 
 #[test]
 fn grids_pass() {
-    expect_green(&Scratch::new(), &shipped(|name| name.starts_with(GRID)), None);
+    expect_green(&Scratch::new(), 4, &shipped(|name| name.starts_with(GRID)), None);
 }
 
 /// Every type of RFC 3973 occurs: hello, join/prune, assert, graft, graft-ack, state refresh.
@@ -74,7 +74,7 @@ fn sparse_mode_topologies_pass_and_their_messages_are_well_formed() {
 fn expect_well_formed(prefix: &str, expected: &[&str]) {
     let scratch = Scratch::new();
     let captures = scratch.path().join("captures");
-    expect_green(&scratch, &shipped(|name| name.starts_with(prefix)), Some(&captures));
+    expect_green(&scratch, 4, &shipped(|name| name.starts_with(prefix)), Some(&captures));
     let mut types = BTreeSet::new();
     for (directory, files) in files_below(&captures) {
         for line in tshark(&scratch.path().join("merged.pcapng"), &files) {

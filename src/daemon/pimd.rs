@@ -75,13 +75,11 @@ fn check_times(at: &At<'_>, refusals: &mut Refusals<'_>) {
     if at.router.igmp.query_interval.is_some_and(|interval| !is_whole(interval)) {
         refusals.add("a `query-interval` of broken seconds", "give whole seconds");
     }
-    for (key, interval) in
-        [("candidate-rp", at.router.pim.candidate_rp.as_ref().and_then(|candidate| candidate.interval))]
-    {
-        let fits = |span: Span| is_whole(span) && (10..=16383).contains(&span.get().as_secs());
-        if interval.is_some_and(|span| !fits(span)) {
-            refusals.add(format!("this `interval` of `{key}`"), "give whole seconds, 10 to 16383");
-        }
+    let (key, interval) =
+        ("candidate-rp", at.router.pim.candidate_rp.as_ref().and_then(|candidate| candidate.interval));
+    let fits = |span: Span| is_whole(span) && (10..=16383).contains(&span.get().as_secs());
+    if interval.is_some_and(|span| !fits(span)) {
+        refusals.add(format!("this `interval` of `{key}`"), "give whole seconds, 10 to 16383");
     }
 }
 

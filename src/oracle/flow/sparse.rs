@@ -126,7 +126,7 @@ impl Walk<'_> {
             } else {
                 what.settled.may_be.min(step.settled).min(Certainty::Maybe)
             };
-            let held = what.settled.is.min(yes_if(is_sound && own_surely || is_sound && own_may == Certainty::No));
+            let held = what.settled.is.min(yes_if(is_sound && (own_surely || own_may == Certainty::No)));
             let held = if what.settled.may_be > Certainty::No { held.max(Certainty::Maybe) } else { Certainty::No };
             let entry = self.entry(node, &incoming);
             entry.incoming.extend(&incoming);
