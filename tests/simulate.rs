@@ -9,8 +9,12 @@ use support::{Scratch, repository};
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn shipped() -> Vec<String> {
-    let mut files: Vec<_> = std::fs::read_dir(repository("topologies"))
-        .expect("topologies")
+    files("topologies")
+}
+
+fn files(folder: &str) -> Vec<String> {
+    let mut files: Vec<_> = std::fs::read_dir(repository(folder))
+        .expect("a folder of the project")
         .map(|entry| entry.expect("entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .map(|path| path.to_str().expect("a text").to_owned())
@@ -24,6 +28,15 @@ fn shipped_scenarios_hold_in_virtual_time() {
     let scratch = Scratch::new();
     let mut arguments = vec!["simulate".to_owned(), "--substitute".into(), "router-core".into()];
     arguments.extend(shipped());
+    scratch.run(arguments, LIMIT).expect_code(0).expect_said("passed");
+}
+
+/// Files that `testbed explore` wrote: what was wrong is mended, and stays so.
+#[test]
+fn what_searches_found_holds_now() {
+    let scratch = Scratch::new();
+    let mut arguments = vec!["simulate".to_owned()];
+    arguments.extend(files("tests/found"));
     scratch.run(arguments, LIMIT).expect_code(0).expect_said("passed");
 }
 

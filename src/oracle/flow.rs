@@ -415,7 +415,7 @@ impl Walk<'_> {
             return if speaks_pim || queries { Certainty::Yes } else { Certainty::Maybe };
         }
         // Without a querier a snooping bridge floods (RFC 4541 §2.1.1 leaves it open).
-        if queried { Certainty::No } else { Certainty::Maybe }
+        if queried && !self.world.left_by_blocking(end.node, self.flow.group) { Certainty::No } else { Certainty::Maybe }
     }
 
     /// Packets reach a node.

@@ -11,6 +11,8 @@ use crate::topology::steps::{Cut, CutKind, SourceFilter};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
     joined: BTreeMap<(IpAddr, NodeId), SourceFilter>,
+    /// Who left a group by blocking its last sources.
+    blocked: BTreeSet<(IpAddr, NodeId)>,
     cuts: Vec<Cut>,
     dead: BTreeSet<NodeId>,
     stopped: BTreeSet<NodeId>,
@@ -25,7 +27,7 @@ impl World {
     /// A host joins, or replaces its filter; a filter that takes no source leaves.
     pub fn join(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) {
         if is_nothing(filter) {
-            self.joined.remove(&(group, host));
+            self.leave(host, group);
         } else {
             self.joined.insert((group, host), filter.clone());
         }
@@ -33,7 +35,18 @@ impl World {
 
     /// A host leaves.
     pub fn leave(&mut self, host: NodeId, group: IpAddr) {
-        self.joined.remove(&(group, host));
+        match self.joined.remove(&(group, host)) {
+            Some(SourceFilter::Include(_)) => self.blocked.insert((group, host)),
+            Some(SourceFilter::Exclude(_)) => self.blocked.remove(&(group, host)),
+            None => false,
+        };
+    }
+
+    /// Whether a host that is no member left by blocking its last sources (RFC 9776 §5.1: BLOCK, not TO_IN), and is asked with these
+    /// (§6.6.3.2). A bridge that keeps no source lists, as Linux's does not, learns of no leave by that, and may believe in the member
+    /// as long as it likes.
+    pub fn left_by_blocking(&self, host: NodeId, group: IpAddr) -> bool {
+        self.blocked.contains(&(group, host))
     }
 
     /// A wire or an end of it fails.
@@ -96,11 +109,20 @@ impl World {
         self.joined.range(first..=last).map(|((_, host), filter)| (*host, filter))
     }
 
+    fn blocked_of(&self, group: IpAddr) -> impl Iterator<Item = &(IpAddr, NodeId)> + '_ {
+        self.blocked.range((group, NodeId(0))..=(group, NodeId(usize::MAX)))
+    }
+
+    fn without_members(&self) -> World {
+        World { cuts: self.cuts.clone(), dead: self.dead.clone(), stopped: self.stopped.clone(), ..World::default() }
+    }
+
     /// The same with the members of one group alone: all that matters to its streams.
     #[must_use]
     pub fn only(&self, group: IpAddr) -> World {
         let joined = self.of_group(group).map(|(host, filter)| ((group, host), filter.clone())).collect();
-        World { joined, cuts: self.cuts.clone(), dead: self.dead.clone(), stopped: self.stopped.clone() }
+        let blocked = self.blocked_of(group).copied().collect();
+        World { joined, blocked, ..self.without_members() }
     }
 
     /// Whether it is the same to the streams of a group.
@@ -109,6 +131,7 @@ impl World {
             && self.dead == other.dead
             && self.stopped == other.stopped
             && self.of_group(group).eq(other.of_group(group))
+            && self.blocked_of(group).eq(other.blocked_of(group))
     }
 
     /// The world as unicast routing sees it: a silent cut that is never noticed moves no route, and a dead multicast daemon none
@@ -122,7 +145,7 @@ impl World {
     /// These faults with the members of another world.
     #[must_use]
     pub fn with_members_of(&self, other: &World) -> World {
-        World { joined: other.joined.clone(), ..self.clone() }
+        World { joined: other.joined.clone(), blocked: other.blocked.clone(), ..self.without_members() }
     }
 
     /// Whether a router's daemon is dead.
@@ -138,7 +161,7 @@ impl World {
     /// The same members with nothing cut, dead or stopped.
     #[must_use]
     pub fn mended(&self) -> World {
-        World { joined: self.joined.clone(), ..World::default() }
+        World { joined: self.joined.clone(), blocked: self.blocked.clone(), ..World::default() }
     }
 
     /// Whether frames cross a wire from one end to another.
@@ -178,6 +201,7 @@ impl World {
         }
         World {
             joined,
+            blocked: self.blocked.union(&other.blocked).copied().collect(),
             cuts: self.cuts.iter().filter(|cut| other.cuts.contains(cut)).cloned().collect(),
             dead: self.dead.intersection(&other.dead).copied().collect(),
             stopped: self.stopped.union(&other.stopped).copied().collect(),

@@ -161,6 +161,13 @@ fn a_snooping_bridge_serves_members_ports_and_routers() {
     assert_eq!(port(&plan, &world, h1), Certainty::Yes);
     assert_eq!(port(&plan, &world, h2), Certainty::No);
     assert_eq!(port(&plan, &world, other), Certainty::Maybe, "r has the lower address and queries");
+    // A bridge without source lists learns of a leave by TO_IN, not of one by BLOCK.
+    world.join(h2, group(), &only(&["10.9.9.9"]));
+    world.leave(h2, group());
+    assert_eq!(port(&plan, &world, h2), Certainty::Maybe);
+    world.join(h2, group(), &all());
+    world.leave(h2, group());
+    assert_eq!(port(&plan, &world, h2), Certainty::No);
     // Without a querier the bridge may flood.
     for router in ["r", "other"] {
         let id = plan.find_node(router).unwrap();
