@@ -36,6 +36,9 @@ pub enum Item {
     Gone,
 }
 
+/// What passes at the most until a host's first report of a change is on the wire: some ticks of the kernel's clock.
+const REPORTED: Duration = Duration::from_millis(20);
+
 struct Rendering<'a> {
     plan: &'a Plan,
     world: World,
@@ -47,6 +50,8 @@ struct Rendering<'a> {
     running: Vec<Stream>,
     /// Sources and groups that ever were.
     seen: BTreeSet<(NodeId, usize, IpAddr)>,
+    /// Hosts that turned from all but some sources of a group to some sources of it, and may not have said so yet.
+    turned: BTreeSet<(NodeId, IpAddr)>,
     /// Wires that are cut, and those whose frames are lost or mistreated.
     cut: BTreeSet<WireId>,
     lossy: BTreeSet<WireId>,
@@ -80,6 +85,7 @@ pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
         steps: Vec::new(),
         running: Vec::new(),
         seen: BTreeSet::new(),
+        turned: BTreeSet::new(),
         cut: BTreeSet::new(),
         lossy: BTreeSet::new(),
         silent: BTreeSet::new(),
@@ -102,13 +108,23 @@ impl Rendering<'_> {
         match item {
             Item::Meet => self.meet(),
             Item::Act(action) => {
+                let narrows = self.narrows(action);
                 if self.happens(action) {
+                    if narrows {
+                        // As a leave: routers ask first.
+                        self.only_joins = None;
+                    }
                     self.only_joins = self.only_joins.and_then(|lost| only_joins(action, lost));
                     self.steps.push(action.clone());
                     self.is_at_rest = false;
                 }
             }
-            Item::Moment(time) => self.steps.push(Action::Wait { time: *time }),
+            Item::Moment(time) => {
+                if *time >= REPORTED {
+                    self.turned.clear();
+                }
+                self.steps.push(Action::Wait { time: *time });
+            }
             Item::Rest => {
                 let joins = self.only_joins.filter(|_| !self.is_missed);
                 let time = match joins {
@@ -123,6 +139,7 @@ impl Rendering<'_> {
                 self.is_missed = !self.lossy.is_empty();
                 self.is_fresh = self.world.is_hindered();
                 self.is_at_rest = true;
+                self.turned.clear();
                 self.steps.push(Action::Wait { time: whole_millis(time) });
             }
             Item::Check => self.check(),
@@ -139,17 +156,34 @@ impl Rendering<'_> {
         }
     }
 
+    /// Whether a step leaves some members with less than they had.
+    fn narrows(&self, action: &Action) -> bool {
+        let Action::Join { hosts, group, filter, .. } = action else { return false };
+        hosts.iter().any(|host| self.world.narrows(*host, *group, filter))
+    }
+
     /// Puts a step into force, if it makes sense here.
     fn happens(&mut self, action: &Action) -> bool {
         let world = &mut self.world;
         match action {
             Action::Join { hosts, group, filter, .. } => {
+                for host in hosts {
+                    let excluded = matches!(world.filter(*host, *group), Some(SourceFilter::Exclude(_)));
+                    if excluded && matches!(filter, SourceFilter::Include(_)) {
+                        self.turned.insert((*host, *group));
+                    }
+                }
                 hosts.iter().for_each(|host| world.join(*host, *group, filter));
                 // It may take the place of one that wanted more.
                 self.is_missed |= self.is_fresh;
             }
             Action::Leave { hosts, group, .. } => {
                 if hosts.iter().any(|host| world.filter(*host, *group).is_none()) {
+                    return false;
+                }
+                // Linux forgets a change of mode that it has not reported when the group is left: it blocks the last sources, and the
+                // router, which never heard of the change, believes in a member that wants all of them.
+                if hosts.iter().any(|host| self.turned.contains(&(*host, *group))) {
                     return false;
                 }
                 hosts.iter().for_each(|host| world.leave(*host, *group));

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::convergence::Convergence;
-use super::membership::{Certainty, is_version_1, runs_igmp};
+use super::membership::{Certainty, runs_igmp, was_version_1};
 use super::world::World;
 use crate::topology::plan::{Attachment, Igmp, Multicast, NodeId, Plan, WireId};
 use crate::topology::steps::{Deadline, Formula};
@@ -174,7 +174,7 @@ impl<'a> Deadlines<'a> {
         if !asked.insert(wire) {
             return Duration::ZERO;
         }
-        let own = if group.is_some_and(|group| self.was_version_1(wire, group)) {
+        let own = if group.is_some_and(|group| was_version_1(self.plan, self.world, wire, group)) {
             self.longest(wire, true, &Variables::group_membership_interval)
         } else {
             self.longest(wire, true, &|v| if v.fast_leave { Duration::ZERO } else { v.last_member_query_time() })
@@ -224,13 +224,6 @@ impl<'a> Deadlines<'a> {
             }
         }
         below
-    }
-
-    fn was_version_1(&self, wire: WireId, group: IpAddr) -> bool {
-        // The member that left is no member of this world any more: any host of version 1 on the wire counts.
-        let ends = &self.plan.wire(wire).ends;
-        ends.iter().any(|end| self.plan.node(end.node).host().is_some_and(|h| h.igmp_version == Some(1)))
-            || is_version_1(self.plan, self.world, wire, group)
     }
 
     fn longest(&self, wire: WireId, rounded: bool, of: &dyn Fn(&Variables) -> Duration) -> Duration {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::deadlines::querier;
 use super::dense::{self, Dense, Rpf};
-use super::membership::{Certainty, accepts, runs_igmp, runs_pim, wanted};
+use super::membership::{Certainty, accepts, runs_igmp, runs_pim, wanted, was_version_1};
 use super::rendezvous::{Mode, mode};
 use super::sparse::Sparse;
 use super::world::World;
@@ -415,7 +415,12 @@ impl Walk<'_> {
             return if speaks_pim || queries { Certainty::Yes } else { Certainty::Maybe };
         }
         // Without a querier a snooping bridge floods (RFC 4541 §2.1.1 leaves it open).
-        if queried && !self.world.left_by_blocking(end.node, self.flow.group) { Certainty::No } else { Certainty::Maybe }
+        if !queried {
+            return Certainty::Maybe;
+        }
+        // Nobody asks after a leave where IGMPv1 rules, nor with what tells a bridge without source lists: it goes on believing.
+        let asked = !was_version_1(self.plan, self.world, self.plan.interface(end).wire, self.flow.group);
+        if asked && !self.world.left_by_blocking(end.node, self.flow.group) { Certainty::No } else { Certainty::Maybe }
     }
 
     /// Packets reach a node.

@@ -109,6 +109,13 @@ pub(super) fn is_version_1(plan: &Plan, world: &World, wire: WireId, group: IpAd
     })
 }
 
+/// Whether they may have held: a member that left is no member of this world any more, so any host of version 1 on the wire counts.
+pub(super) fn was_version_1(plan: &Plan, world: &World, wire: WireId, group: IpAddr) -> bool {
+    let ends = &plan.wire(wire).ends;
+    ends.iter().any(|end| plan.node(end.node).host().is_some_and(|h| h.igmp_version == Some(1)))
+        || is_version_1(plan, world, wire, group)
+}
+
 /// Whether a router knows (once all has settled) somebody on one of its interfaces who wants (source, group).
 ///
 /// A `deaf` querier is not excused: the oracle says what should be.

@@ -42,6 +42,11 @@ impl World {
         };
     }
 
+    /// Whether a host wants less with another filter than with its own.
+    pub fn narrows(&self, host: NodeId, group: IpAddr, filter: &SourceFilter) -> bool {
+        self.filter(host, group).is_some_and(|own| union(own, filter) != *filter)
+    }
+
     /// Whether a host that is no member left by blocking its last sources (RFC 9776 §5.1: BLOCK, not TO_IN), and is asked with these
     /// (§6.6.3.2). A bridge that keeps no source lists, as Linux's does not, learns of no leave by that, and may believe in the member
     /// as long as it likes.
