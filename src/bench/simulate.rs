@@ -104,16 +104,25 @@ pub fn search(setting: &Setting, tell: &mut dyn FnMut(&str)) -> Vec<Series> {
     let name = "explore, dense-diamond, one core";
     let series =
         Series::new(name, "random schedules", Unit::RunsPerSecond).target(Target::AtLeast(RUNS_PER_SECOND_MIN));
-    let variant =
-        Variant { series: vec![series], measure: Box::new(move || Ok(vec![part::<f64>(setting, &["explored"])?])) };
+    let variant = Variant {
+        series: vec![series],
+        measure: Box::new(move || Ok(vec![part::<Explored>(setting, &["explored"])?.runs_per_second])),
+    };
     interleave(setting.rounds, vec![variant], tell)
 }
 
-/// Explores in this process; gives runs a second of processor time.
+/// How fast a search was.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Explored {
+    /// By processor time.
+    runs_per_second: f64,
+}
+
+/// Explores in this process.
 ///
 /// # Errors
 /// [`NoFigure::Failed`] if a run violates something, for then the search is shorter than it should be.
-pub fn explored() -> Result<f64, NoFigure> {
+pub fn explored() -> Result<Explored, NoFigure> {
     let plan = networks::shipped_diamond()?;
     let subjects = [explore::Subject::of(&plan).map_err(NoFigure::failed)?];
     let options = explore::search::Options { runs: RUNS, seed: 1, jobs: 1, failures: 1 };
@@ -123,7 +132,7 @@ pub fn explored() -> Result<f64, NoFigure> {
     if let Some(violation) = tally.failed.iter().flat_map(|failed| &failed.violations).next() {
         return Err(NoFigure::failed(format!("a run violated something: {}", violation.text)));
     }
-    Ok(RUNS as f64 / took.as_secs_f64())
+    Ok(Explored { runs_per_second: RUNS as f64 / took.as_secs_f64() })
 }
 
 /// Simulates in this process.

@@ -149,7 +149,7 @@ impl Rendering<'_> {
 
     fn meet(&mut self) {
         let at: Vec<Attachment> = self.plan.wires.iter().flat_map(|wire| &wire.ends).copied().collect();
-        let at: Vec<Attachment> = at.into_iter().filter(|at| self.plan.pim_at(*at).is_some()).collect();
+        let at: Vec<Attachment> = at.into_iter().filter(|at| self.plan.has_pim(*at)).collect();
         if !at.is_empty() {
             let within = Deadline::Formula(Formula::NeighbourLatency);
             self.steps.push(Action::Expect(Expectation::Neighbours { at, are: None, within }));

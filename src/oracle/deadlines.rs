@@ -154,7 +154,7 @@ impl<'a> Deadlines<'a> {
     /// it, and the time of the prunes. Without the slack.
     pub fn leave(&self, wire: WireId, group: Option<IpAddr>) -> Duration {
         let own = self.leave_guarded(wire, group, &mut BTreeSet::new());
-        if !self.plan.wire(wire).ends.iter().any(|end| self.plan.pim_at(*end).is_some()) {
+        if !self.plan.wire(wire).ends.iter().any(|end| self.plan.has_pim(*end)) {
             return own;
         }
         let known = self.anywhere.borrow().get(&group).copied();

@@ -138,7 +138,7 @@ impl<'a> Dense<'a> {
             let settled = if may_flood { Demand::both(Certainty::Maybe) } else { Demand::NONE };
             return Outgoing { may_flood, settled, is_one_of: false };
         }
-        if self.plan.pim_at(at).is_none() {
+        if !self.plan.has_pim(at) {
             // Without PIM there, members alone count, and nobody settles who serves them.
             let settled = Demand::both(members);
             return Outgoing { may_flood, settled, is_one_of: false };
@@ -274,7 +274,7 @@ impl<'a> Dense<'a> {
         for interface in (0..self.plan.node(node).interfaces.len()).filter(|n| !own.contains(n)) {
             let at = Attachment { node, interface };
             let forwarders = self.forwarders(self.plan.interface(at).wire);
-            if !forwarders.contains(&at) && self.plan.pim_at(at).is_some() {
+            if !forwarders.contains(&at) && self.plan.has_pim(at) {
                 continue;
             }
             let asked = self.asked(at);

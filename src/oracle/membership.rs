@@ -62,7 +62,7 @@ pub(super) fn runs_igmp(plan: &Plan, world: &World, at: Attachment) -> Certainty
 /// Whether a router speaks PIM at an interface.
 pub(super) fn runs_pim(plan: &Plan, world: &World, at: Attachment) -> Certainty {
     let Some(router) = plan.node(at.node).router() else { return Certainty::No };
-    if world.is_dead(at.node) || plan.pim_at(at).is_none() || plan.interface(at).ipv4().is_none() {
+    if world.is_dead(at.node) || !plan.has_pim(at) || plan.interface(at).ipv4().is_none() {
         return Certainty::No;
     }
     match router.daemon {

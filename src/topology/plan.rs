@@ -308,9 +308,14 @@ impl Plan {
 
     /// PIM settings in force at a router's interface, not scaled; none where PIM does not run.
     pub fn pim_at(&self, at: Attachment) -> Option<Pim> {
-        let router = self.node(at.node).router().filter(|router| router.multicast.is_pim())?;
-        let pim = self.interface(at).pim.or(&router.pim);
-        (pim.enabled != Some(false)).then_some(pim)
+        let router = self.node(at.node).router()?;
+        self.has_pim(at).then(|| self.interface(at).pim.or(&router.pim))
+    }
+
+    /// Whether PIM runs at an interface.
+    pub fn has_pim(&self, at: Attachment) -> bool {
+        let router = self.node(at.node).router().filter(|router| router.multicast.is_pim());
+        router.is_some_and(|router| self.interface(at).pim.enabled.or(router.pim.enabled) != Some(false))
     }
 }
 

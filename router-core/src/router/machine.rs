@@ -383,6 +383,9 @@ impl Router {
             let Some(port) = self.ports.get_mut(&id) else { continue };
             let Some(igmp) = &mut port.igmp else { continue };
             let (actions, changes) = (igmp.take_actions(), igmp.take_changes());
+            if actions.is_empty() && changes.is_empty() {
+                continue;
+            }
             let interface = port.state.name.clone();
             for action in actions {
                 elections |= matches!(action, Action::Elected { .. });

@@ -35,8 +35,8 @@ const ROUTER_GROUPS: [Ipv4Addr; 2] = [igmp::ALL_ROUTERS, igmp::ALL_V3_ROUTERS];
 /// A router's kernel and daemon.
 #[derive(Debug, Default)]
 pub(super) struct Shell {
-    /// The daemon's machine, while it runs.
-    machine: Option<Router>,
+    /// The daemon's machine, while it runs; taken out of here by everything that happens to it.
+    machine: Option<Box<Router>>,
     /// It is at work, and what it does may come back to it.
     is_at_work: bool,
     /// It is to run: it has been started.
@@ -57,7 +57,7 @@ pub(super) struct Shell {
 impl Shell {
     /// The daemon's machine, while it runs and is not stopped.
     pub fn machine(&self) -> Option<&Router> {
-        self.machine.as_ref().filter(|_| !self.is_paused)
+        self.machine.as_deref().filter(|_| !self.is_paused)
     }
 
     fn hears_pim(&self) -> bool {
@@ -99,7 +99,7 @@ impl Engine<'_> {
     pub fn kill_daemon(&mut self, id: NodeId) {
         let now = self.now;
         let Some(shell) = self.shell(id) else { return };
-        let covered = shell.machine.as_ref().map(Router::coverage).unwrap_or_default();
+        let covered = shell.machine.as_deref().map(Router::coverage).unwrap_or_default();
         let (lost, outgoing) = (shell.lost, std::mem::take(&mut shell.outgoing));
         // What was scheduled for it finds nobody.
         *shell = Shell { lost, outgoing, ..Shell::default() };
@@ -133,7 +133,7 @@ impl Engine<'_> {
         let is_pim = config.multicast.is_pim();
         let Some(shell) = self.shell(id) else { return };
         shell.cache.open(is_pim);
-        shell.machine = Some(Router::new(config));
+        shell.machine = Some(Box::new(Router::new(config)));
         // The first reading of netlink gives all interfaces and routes.
         let loopback = InterfaceState {
             name: "lo".to_owned(),

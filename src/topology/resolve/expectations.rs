@@ -184,7 +184,7 @@ impl Resolver<'_> {
             let node = self.router(place)?;
             (0..self.plan.node(node).interfaces.len()).map(|interface| Attachment { node, interface }).collect()
         };
-        let speakers: Vec<Attachment> = ends.into_iter().filter(|at| self.plan.pim_at(*at).is_some()).collect();
+        let speakers: Vec<Attachment> = ends.into_iter().filter(|at| self.plan.has_pim(*at)).collect();
         if speakers.is_empty() {
             let kind = FaultKind::WrongCount { what: "`neighbours`", needed: "a router that speaks PIM", count: 0 };
             self.fault(&place.span, kind);

@@ -167,7 +167,7 @@ impl Resolver<'_> {
                 format!("{} to be querier of {wire} within {}", self.name(*is), deadline(*within))
             }
             Expectation::Neighbours { at, are, within } => {
-                let all = self.plan.wires.iter().flat_map(|w| &w.ends).filter(|at| self.plan.pim_at(**at).is_some());
+                let all = self.plan.wires.iter().flat_map(|w| &w.ends).filter(|at| self.plan.has_pim(**at));
                 let ends: Vec<String> = if all.count() == at.len() {
                     vec!["all routers".to_owned()]
                 } else {
