@@ -389,8 +389,13 @@ impl Walk<'_> {
                 continue;
             }
             let port = self.port(wire, end);
-            let there =
+            let mut there =
                 Step { at: end, via: at, sure: step.sure.at_most(port), settled: step.settled.min(port), ..step };
+            // Whichever of several forwards, a member gets it.
+            let contenders = self.sparse.and_then(|sparse| sparse.contenders(wire));
+            if contenders.is_some_and(|all| all.contains(&at)) && !self.plan.node(end.node).is_router() {
+                there.sure.is = there.sure.would_be;
+            }
             if there.sure.is > Certainty::No && self.add(false, &there) {
                 self.arrive(&there);
             }

@@ -17,7 +17,7 @@ use super::membership::{Certainty, accepts, runs_igmp, runs_pim, version_at, wan
 use super::paths::Distances;
 use super::rendezvous::{Mode, designated, mode, owner, rendezvous_point};
 use super::world::World;
-use crate::topology::plan::{Attachment, NodeId, Plan, Unicast};
+use crate::topology::plan::{Attachment, NodeId, Plan, Unicast, WireId};
 use crate::topology::steps::{CutKind, Stream};
 
 /// What a router does with packets of the source at one of its interfaces.
@@ -107,6 +107,10 @@ pub(super) struct Sparse<'a> {
     joined: Vec<Joined>,
     asked: BTreeMap<Attachment, Asked>,
     losers: BTreeMap<Attachment, Attachment>,
+    /// By wire: those of which one forwards, whichever it is.
+    contenders: BTreeMap<WireId, BTreeSet<Attachment>>,
+    /// What is joined and asked for as long as no assert has been decided; none where none is needed.
+    undecided: Option<(Vec<Joined>, BTreeMap<Attachment, Asked>)>,
 }
 
 /// Whether a plan has sparse mode routers for a group at all.
@@ -183,6 +187,8 @@ impl<'a> Sparse<'a> {
             joined: vec![NOTHING; size],
             asked: BTreeMap::new(),
             losers: BTreeMap::new(),
+            contenders: BTreeMap::new(),
+            undecided: None,
         };
         sparse.by_rp = sparse.reach();
         sparse
@@ -192,12 +198,17 @@ impl<'a> Sparse<'a> {
     /// tree.
     pub fn ways(&self, node: NodeId) -> [(Option<&Rpf>, Certainty, Certainty); 2] {
         let joined = self.joined[node.0];
+        let before = self.undecided.as_ref().map_or(NOTHING, |(joined, _)| joined[node.0]);
         let own = if self.is_first(node) { Demand::both(Certainty::Yes) } else { joined.own };
         // What has the SPTbit takes nothing from the other tree.
         let star = if own.is == Certainty::Yes { Certainty::No } else { joined.by_star.may_be };
         [
-            (self.rpf[node.0].as_ref(), own.is, own.may_be),
-            (self.toward_rp[node.0].as_ref(), star.min(joined.by_star.is), joined.star.may_be),
+            (self.rpf[node.0].as_ref(), own.is, own.may_be.max(before.own.may_be)),
+            (
+                self.toward_rp[node.0].as_ref(),
+                star.min(joined.by_star.is),
+                joined.star.may_be.max(before.star.may_be),
+            ),
         ]
     }
 
@@ -238,13 +249,21 @@ impl<'a> Sparse<'a> {
         joined.by_star.may_be > Certainty::No && joined.own.is != Certainty::Yes
     }
 
+    /// Of several routers on a wire, all those of which one forwards into it, whichever; none where it is known which, or nobody does.
+    pub fn contenders(&self, wire: WireId) -> Option<&BTreeSet<Attachment>> {
+        self.contenders.get(&wire)
+    }
+
     /// What a router does with packets at an interface, that came to it by the source's own tree (else by the rendezvous point's).
     pub fn outgoing(&self, at: Attachment, by_own: bool) -> Outgoing {
         let asked = self.asked.get(&at).copied().unwrap_or(Asked::NONE);
         let loses_to = self.losers.get(&at).copied();
-        let may = if by_own { asked.star.may_be.max(asked.own.may_be) } else { asked.star.may_be };
+        // Until asserts are decided, all forward that are asked to.
+        let before = self.undecided.as_ref().and_then(|(_, asked)| asked.get(&at).copied()).unwrap_or(Asked::NONE);
+        let possible = asked.or(before);
+        let may = if by_own { possible.star.may_be.max(possible.own.may_be) } else { possible.star.may_be };
         // A LAN without members of the source and without routers that ask gets none of it.
-        let may = if asked.star.or(asked.own) == self.members(at).star && asked.data() == Demand::NONE {
+        let may = if possible.star.or(possible.own) == self.members(at).star && possible.data() == Demand::NONE {
             Certainty::No
         } else {
             may
@@ -260,8 +279,21 @@ impl<'a> Sparse<'a> {
 
     /// Lets joins grow from the members upward until nothing changes.
     fn grown(mut self) -> Self {
+        self.grow(true);
+        if !self.losers.is_empty() {
+            let decided = (self.joined.clone(), self.asked.clone());
+            let (losers, contenders) = (self.losers.clone(), self.contenders.clone());
+            self.grow(false);
+            self.undecided = Some((self.joined, self.asked));
+            (self.joined, self.asked) = decided;
+            (self.losers, self.contenders) = (losers, contenders);
+        }
+        self
+    }
+
+    fn grow(&mut self, decides: bool) {
         for _ in 0..2 * self.plan.nodes.len() + 4 {
-            let asked = self.look();
+            let asked = self.look(decides);
             let joined: Vec<Joined> = self.plan.node_ids().map(|node| self.wishes(node, &asked)).collect();
             let is_done = joined == self.joined && asked == self.asked;
             self.asked = asked;
@@ -270,23 +302,25 @@ impl<'a> Sparse<'a> {
                 break;
             }
         }
-        self
     }
 
     fn ends(&self, node: NodeId) -> impl Iterator<Item = Attachment> + use<> {
         (0..self.plan.node(node).interfaces.len()).map(move |interface| Attachment { node, interface })
     }
 
-    /// What is asked of every router at every interface, asserts over.
-    fn look(&mut self) -> BTreeMap<Attachment, Asked> {
+    /// What is asked of every router at every interface, asserts over if they are to be decided.
+    fn look(&mut self, decides: bool) -> BTreeMap<Attachment, Asked> {
         let mut all = BTreeMap::new();
         self.losers.clear();
+        self.contenders.clear();
         for wire in self.plan.wire_ids() {
             let ends: Vec<Attachment> =
                 self.plan.wire(wire).ends.iter().copied().filter(|end| self.takes_part(*end)).collect();
             let mut asked: Vec<(Attachment, Asked)> =
                 ends.iter().map(|end| (*end, self.members(*end).or(self.joins_at(*end)))).collect();
-            self.assert(&mut asked);
+            if decides {
+                self.assert(&mut asked);
+            }
             all.extend(asked.into_iter().filter(|(_, asked)| *asked != Asked::NONE));
         }
         all
@@ -397,18 +431,32 @@ impl<'a> Sparse<'a> {
         if sure.is_empty() || may.len() < 2 {
             return;
         }
-        let rank = |end: &Attachment| {
-            let joined = self.joined[end.node.0].own.may_be > Certainty::No || self.is_first(end.node);
-            let rpf = if joined { &self.rpf[end.node.0] } else { &self.toward_rp[end.node.0] };
+        // One that has the source's own tree, or its rendezvous point's: either, as long as it is on its way from this to that.
+        let rank = |end: Attachment, by_own: bool| {
+            let rpf = if by_own { &self.rpf[end.node.0] } else { &self.toward_rp[end.node.0] };
             let cost = rpf.as_ref().map_or(u64::MAX, |rpf| rpf.cost);
-            (!joined, cost, Reverse(self.plan.interface(*end).ipv4().map(|address| address.addr())))
+            (!by_own, cost, Reverse(self.plan.interface(end).ipv4().map(|address| address.addr())))
         };
-        let Some(best) = sure.iter().copied().min_by_key(rank) else { return };
-        // One that only may forward wins if it does: then nothing is sure.
-        let is_sure = may.iter().all(|end| rank(&best) <= rank(end));
+        let own = |(end, asked): &(Attachment, Asked)| match self.is_first(end.node) {
+            true => Demand::both(Certainty::Yes),
+            false => self.joined[end.node.0].own.or(asked.own),
+        };
+        let best_rank = |one: &(Attachment, Asked)| rank(one.0, own(one).may_be > Certainty::No);
+        let worst_rank = |one: &(Attachment, Asked)| {
+            let is_never_else = one.1.star.may_be == Certainty::No || self.is_first(one.0.node);
+            rank(one.0, own(one).is == Certainty::Yes && is_never_else)
+        };
+        let of = |end: &Attachment| asked.iter().find(|(at, _)| at == end).copied();
+        let Some(best) = sure.iter().filter_map(of).min_by_key(worst_rank) else { return };
+        // One that only may forward wins if it does: then nothing is sure. Nor is it where the best one forwards for other routers alone:
+        // these follow whoever has won before, and ask the best one for nothing as long as that one goes on.
+        let is_sure = self.members(best.0) != Asked::NONE
+            && may.iter().filter_map(of).all(|one| one.0 == best.0 || worst_rank(&best) < best_rank(&one));
+        let best = best.0;
         let whole = asked.iter().fold(Asked::NONE, |whole, (_, asked)| whole.or(*asked));
         for (end, asked) in asked.iter_mut().filter(|(end, _)| may.contains(end)) {
             if !is_sure {
+                self.contenders.entry(self.plan.interface(*end).wire).or_default().insert(*end);
                 *asked = whole.at_most(Certainty::Maybe, Certainty::Yes);
             } else if *end == best {
                 *asked = whole;
@@ -434,8 +482,19 @@ impl<'a> Sparse<'a> {
             self.ends(node).filter(other).map(|end| of(at(end))).fold(Demand::NONE, Demand::or)
         };
         let (rpf, rp) = (self.rpf[node.0].as_ref(), self.toward_rp[node.0].as_ref());
-        // Members on the way itself are served by whoever sends into it; the join goes there all the same.
-        let own_members = self.ends(node).map(|end| self.members(end)).fold(Asked::NONE, Asked::or);
+        // Members on the way itself are served by whoever sends into it; the join goes there all the same. Those of a wire where another
+        // router wins the assert are that one's: the loser's (*,G) state may stay, where it lost but the source's packets.
+        let own_members = self.ends(node).map(|end| {
+            let members = self.members(end);
+            if self.losers.contains_key(&end) {
+                Asked { star: members.star.at_most(Certainty::No, Certainty::Maybe), ..Asked::NONE }
+            } else if self.contenders(self.plan.interface(end).wire).is_some_and(|all| all.contains(&end)) {
+                members.at_most(Certainty::Maybe, Certainty::Yes)
+            } else {
+                members
+            }
+        });
+        let own_members = own_members.fold(Asked::NONE, Asked::or);
         let star = all(rp, &|asked| asked.star).or(own_members.star);
         let needs = all(rp, &|asked| asked.by_star).or(own_members.by_star);
         let mut own = all(rpf, &|asked| asked.own).or(own_members.own);

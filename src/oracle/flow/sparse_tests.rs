@@ -203,30 +203,68 @@ fn one_router_serves_a_lan_with_members() {
     assert!(!flow.outbound.contains_key(&end(b, 1)));
 }
 
+/// Two routers between the source and a LAN, of which a has the better route and b the higher address; far, on the LAN, has a member of its
+/// own, and its way leads by a.
+struct Contest {
+    net: Net,
+    src: NodeId,
+    r1: NodeId,
+    a: NodeId,
+    b: NodeId,
+    h1: NodeId,
+    h2: NodeId,
+}
+
+impl Contest {
+    fn new(designated: &str) -> Contest {
+        let mut net = Net::new();
+        let (src, r1, a, b) = (net.host("src"), net.sparse("r1"), net.sparse("a"), net.sparse("b"));
+        let (far, h1, h2) = (net.sparse("far"), net.host("h1"), net.host("h2"));
+        net.link("s", src, r1);
+        net.link("ra", r1, a);
+        let slow = net.link("rb", r1, b);
+        let lan = net.lan("lan", &[a, b, far, h1]);
+        net.link("fh", far, h2);
+        net.cost(slow, 5);
+        net.cost(lan, 10);
+        net.rendezvous_point(r1);
+        net.router_mut(if designated == "a" { a } else { b }).pim.dr_priority = Some(9);
+        Contest { net, src, r1, a, b, h1, h2 }
+    }
+
+    fn flow(&self, members: &[NodeId]) -> Flow {
+        let mut world = World::new();
+        for host in members {
+            world.join(*host, group(), &all());
+        }
+        Flow::of(&self.net.plan(), &world, &stream("news", self.src, 16)).unwrap()
+    }
+}
+
 #[test]
 fn the_better_route_wins_the_assert_and_serves_all_of_the_wire() {
-    let mut net = Net::new();
-    let (src, r1, a, b) = (net.host("src"), net.sparse("r1"), net.sparse("a"), net.sparse("b"));
-    let (far, h1, h2) = (net.sparse("far"), net.host("h1"), net.host("h2"));
-    net.link("s", src, r1);
-    net.link("ra", r1, a);
-    let slow = net.link("rb", r1, b);
-    // b has the higher address and serves h1; far's route leads to a.
-    net.lan("lan", &[a, b, far, h1]);
-    net.link("fh", far, h2);
-    net.cost(slow, 5);
-    net.rendezvous_point(r1);
-    net.router_mut(b).pim.dr_priority = Some(9);
-    let mut world = World::new();
-    world.join(h1, group(), &all());
-    let only_h1 = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
-    // b's own shortest path leads by the LAN itself: a sends into it, whoever serves the members.
-    assert_eq!(only_h1.reaches(h1), Certainty::Yes);
-    world.join(h2, group(), &all());
-    let both = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
-    assert_eq!((both.reaches(h1), both.reaches(h2)), (Certainty::Yes, Certainty::Yes));
-    assert_eq!(both.outbound[&end(a, 1)].settled, Certainty::Yes);
-    assert!(both.outbound.get(&end(b, 1)).is_none_or(|passage| passage.settled == Certainty::No));
+    let lab = Contest::new("a");
+    let flow = lab.flow(&[lab.h1, lab.h2]);
+    assert_eq!((flow.reaches(lab.h1), flow.reaches(lab.h2)), (Certainty::Yes, Certainty::Yes));
+    assert_eq!(flow.outbound[&end(lab.a, 1)].settled, Certainty::Yes);
+    assert!(flow.outbound.get(&end(lab.b, 1)).is_none_or(|passage| passage.settled == Certainty::No));
+}
+
+#[test]
+fn routers_follow_whoever_won_before_so_that_delivery_is_sure_and_the_way_is_not() {
+    let lab = Contest::new("b");
+    let only_h1 = lab.flow(&[lab.h1]);
+    assert_eq!(only_h1.reaches(lab.h1), Certainty::Yes);
+    assert_eq!(only_h1.outbound[&end(lab.b, 1)].settled, Certainty::Yes, "nobody asks another router");
+    let both = lab.flow(&[lab.h1, lab.h2]);
+    assert_eq!((both.reaches(lab.h1), both.reaches(lab.h2)), (Certainty::Yes, Certainty::Yes));
+    for forwarder in [lab.a, lab.b] {
+        assert_eq!(both.outbound[&end(forwarder, 1)].certainty, Certainty::Maybe);
+    }
+    // Both may ask as long as no assert is over.
+    for interface in [1, 2] {
+        assert!(both.outbound[&end(lab.r1, interface)].certainty > Certainty::No);
+    }
 }
 
 #[test]
