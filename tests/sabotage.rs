@@ -118,6 +118,42 @@ fn a_router_that_relays_no_state_refresh_is_named() {
     );
 }
 
+/// The same of a shared tree: its members' own router goes on beside the one that won, whoever hears both only passes them on.
+#[cfg(feature = "sabotage")]
+#[test]
+fn routers_that_both_forward_on_a_shared_tree_are_named() {
+    expect_red(
+        "topologies/sparse-lan-assert.yaml",
+        Some("the-better-route-wins"),
+        &[("  a1:  {kind: router}\n", "  a1:  {kind: router, pim: {sabotage: assert-deaf}}\n")],
+        &["h1 got", "a1.eth1 and a2.eth1 both send packet", "far carries news"],
+    );
+}
+
+/// A router on a LAN that lets another one's prune pass though it has a member: joins of sparse mode are to override it.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_router_that_never_overrides_a_prune_of_sparse_mode_is_named() {
+    expect_red(
+        "topologies/sparse-prune-override.yaml",
+        None,
+        &[("  rb:  {kind: router}\n", "  rb:  {kind: router, pim: {sabotage: never-override}}\n")],
+        &["h2 received nothing: rp should forward (10.", "from eth0 to eth1", "wanted pim-join into core"],
+    );
+}
+
+/// Null registers that are none: the rendezvous point cannot tell them from packets.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_router_that_probes_without_the_null_bit_is_named() {
+    expect_red(
+        "topologies/sparse-member-before-source.yaml",
+        None,
+        &[("  r1:  {kind: router}\n", "  r1:  {kind: router, pim: {sabotage: register-null-bit}}\n")],
+        &["r1 sent 0 of 1 wanted pim-null-register into up"],
+    );
+}
+
 /// smcroute's own client adds an outgoing interface to a route: data on a wire that nobody asked for.
 #[test]
 fn a_wrong_route_planted_by_a_command_is_named() {

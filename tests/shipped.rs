@@ -56,10 +56,11 @@ fn dense_mode_topologies_pass_and_their_messages_are_well_formed() {
     expect_well_formed(DENSE, &["0", "3", "5", "6", "7", "9"]);
 }
 
-/// Hello, register, register-stop, join/prune.
+/// Every type that sparse mode and bootstrap routers use: hello, register, register-stop, join/prune, bootstrap, assert, candidate RP
+/// advertisement.
 #[test]
 fn sparse_mode_topologies_pass_and_their_messages_are_well_formed() {
-    expect_well_formed(SPARSE, &["0", "1", "2", "3"]);
+    expect_well_formed(SPARSE, &["0", "1", "2", "3", "4", "5", "8"]);
 }
 
 /// tshark is the independent reader of our messages: none may be malformed or have a wrong checksum, and these types occur.

@@ -204,11 +204,7 @@ impl<'a> Sparse<'a> {
         let star = if own.is == Certainty::Yes { Certainty::No } else { joined.by_star.may_be };
         [
             (self.rpf[node.0].as_ref(), own.is, own.may_be.max(before.own.may_be)),
-            (
-                self.toward_rp[node.0].as_ref(),
-                star.min(joined.by_star.is),
-                joined.star.may_be.max(before.star.may_be),
-            ),
+            (self.toward_rp[node.0].as_ref(), star.min(joined.by_star.is), joined.star.may_be.max(before.star.may_be)),
         ]
     }
 

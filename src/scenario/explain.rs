@@ -390,8 +390,17 @@ pub fn unwanted<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId,
 /// Who multiplied the packets of a range on their way to a host.
 pub fn duplicated<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId, range: Range<u64>) -> Finding {
     let seen = Seen::of(run, &stream.name, &range);
+    // A router that got them twice only passes them on.
+    let got_twice = |node: NodeId| {
+        let mut ends = (0..run.plan.node(node).interfaces.len()).map(|interface| Attachment { node, interface });
+        ends.any(|end| seen.twice(end, false).is_some())
+    };
     for wire in run.plan.wire_ids() {
         let ends = run.plan.wire(wire).ends.clone();
+        let passed_on = |end: &&Attachment| run.plan.node(end.node).is_router() && got_twice(end.node);
+        if ends.iter().any(|end| seen.twice(*end, true).is_some() && passed_on(&end)) {
+            continue;
+        }
         for end in &ends {
             if let Some(sequence) = seen.twice(*end, true) {
                 let text = format!("{} sent packet {sequence} twice", run.plan.name_of(*end));
