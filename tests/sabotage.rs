@@ -142,18 +142,6 @@ fn a_router_that_never_overrides_a_prune_of_sparse_mode_is_named() {
     );
 }
 
-/// Null registers that are none: the rendezvous point cannot tell them from packets.
-#[cfg(feature = "sabotage")]
-#[test]
-fn a_router_that_probes_without_the_null_bit_is_named() {
-    expect_red(
-        "topologies/sparse-member-before-source.yaml",
-        None,
-        &[("  r1:  {kind: router}\n", "  r1:  {kind: router, pim: {sabotage: register-null-bit}}\n")],
-        &["r1 sent 0 of 1 wanted pim-null-register into up"],
-    );
-}
-
 /// smcroute's own client adds an outgoing interface to a route: data on a wire that nobody asked for.
 #[test]
 fn a_wrong_route_planted_by_a_command_is_named() {
