@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use router_core::show::Show;
 
 const USAGE: &str = "\
 usage: router-core --config FILE [--control SOCKET] [--check] [--verbose]
-       router-core show interfaces|groups|entries|counters|routes|neighbours|trees --control SOCKET
+       router-core show interfaces|groups|entries|counters|routes|neighbours|trees|bsr|rp --control SOCKET
+       router-core show rp GROUP --control SOCKET
        router-core events --control SOCKET
 
 Routes multicast in this network namespace until SIGTERM.
@@ -161,8 +163,12 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Command, Failu
             Some(what) => Ok(Command::Show { what, control }),
             None => Err(bad(format!("there is no {what:?} to show"))),
         },
+        (["show", "rp", group], None, Some(control)) => match group.parse::<IpAddr>() {
+            Ok(group) if group.is_multicast() => Ok(Command::Show { what: Show::RpOf(group), control }),
+            _ => Err(bad(format!("{group:?} is no group"))),
+        },
         (["show"], ..) => Err(bad("say what to show".to_owned())),
-        (["show", _] | ["events"], ..) => Err(bad("--control is missing".to_owned())),
+        (["show", _] | ["show", "rp", _] | ["events"], ..) => Err(bad("--control is missing".to_owned())),
         ([word, ..], ..) => Err(bad(format!("unknown command {word:?}"))),
     }
 }
@@ -196,6 +202,10 @@ mod tests {
             parsed("show routes --control s").unwrap(),
             Command::Show { what: Show::Routes, control: "s".into() }
         );
+        assert_eq!(
+            parsed("show rp 239.1.1.1 --control s").unwrap(),
+            Command::Show { what: Show::RpOf("239.1.1.1".parse().unwrap()), control: "s".into() }
+        );
     }
 
     #[test]
@@ -206,6 +216,9 @@ mod tests {
         assert_eq!(fault("--colour"), "unknown option \"--colour\"");
         assert_eq!(fault("show"), "say what to show");
         assert_eq!(fault("show weather --control s"), "there is no \"weather\" to show");
+        assert_eq!(fault("show rp 10.0.0.1 --control s"), "\"10.0.0.1\" is no group");
+        assert_eq!(fault("show rp 239.1.1.1"), "--control is missing");
+        assert_eq!(fault("show routes 239.1.1.1 --control s"), "unknown command \"show\"");
         assert_eq!(fault("show routes"), "--control is missing");
         assert_eq!(fault("events --config a"), "\"events\" goes with --control only");
         assert_eq!(fault("dance"), "unknown command \"dance\"");

@@ -174,6 +174,8 @@ pub enum EventKind {
     NeighbourRestarted { interface: String, neighbour: IpAddr },
     /// A PIM neighbour is gone: its hold time ran out, it said goodbye, or the interface went down.
     NeighbourDown { interface: String, neighbour: IpAddr },
+    /// An interface has another designated router (RFC 7761 §4.3.2), or none while it is down: whether this router is it, and its address.
+    DesignatedRouter { interface: String, elected: bool, designated_router: Option<IpAddr> },
     /// The Upstream(S,G) machine changed its state: `forwarding`, `pruned` or `ack-pending` in dense mode (RFC 3973 §4.4.1), `joined` or
     /// `not-joined` in sparse mode (RFC 7761 §4.5.4, §4.5.5), where a source of all zeros stands for (*,G).
     Upstream { source: IpAddr, group: IpAddr, state: String },
@@ -217,6 +219,7 @@ impl EventKind {
             | EventKind::NeighbourUp { .. }
             | EventKind::NeighbourRestarted { .. }
             | EventKind::NeighbourDown { .. }
+            | EventKind::DesignatedRouter { .. }
             | EventKind::Bsr { .. }
             | EventKind::RpSet { .. }
             | EventKind::LimitReached { .. } => None,

@@ -30,10 +30,12 @@ pub enum Show {
     Bsr,
     /// Group-to-RP mappings.
     Rp,
+    /// The mapping that serves a group, answered as [`Show::Rp`] is: none, if the group has no rendezvous point.
+    RpOf(IpAddr),
 }
 
 impl Show {
-    /// All of them.
+    /// All that need no more words.
     pub const ALL: [Show; 9] = [
         Show::Interfaces,
         Show::Groups,
@@ -58,6 +60,7 @@ impl Show {
             Show::Trees => "trees",
             Show::Bsr => "bsr",
             Show::Rp => "rp",
+            Show::RpOf(_) => "rp-of",
         }
     }
 }
@@ -106,6 +109,22 @@ pub struct Interface {
     pub boundary: Vec<IpNet>,
     /// Its IGMP side; none where IGMP is off.
     pub igmp: Option<Querier>,
+    /// Its PIM side; none where PIM does not run.
+    pub pim: Option<Pim>,
+}
+
+/// The PIM side of an interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pim {
+    /// The designated router (RFC 7761 §4.3.2); none while the interface is down, and in dense mode, which has none.
+    pub designated_router: Option<IpAddr>,
+    /// Whether it is this router.
+    pub elected: bool,
+    /// The priority that this router announces, if it does.
+    pub dr_priority: Option<u32>,
+    /// Neighbours here.
+    pub neighbours: usize,
 }
 
 /// The IGMP side of an interface.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -27,6 +28,8 @@ pub struct Args {
     node: String,
     /// What to show; interfaces, groups and entries if not given
     what: Option<What>,
+    /// With `rp`: the group whose rendezvous point it is, as the router has it
+    group: Option<IpAddr>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -37,7 +40,7 @@ pub struct Args {
 /// What a router can be asked.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
-    /// Its interfaces, with the IGMP querier of each
+    /// Its interfaces, with the IGMP querier and the PIM designated router of each
     Interfaces,
     /// Memberships by interface and group
     Groups,
@@ -51,6 +54,10 @@ enum What {
     Neighbours,
     /// PIM's state of each source and group, with its timers
     Trees,
+    /// The bootstrap routers of scope zones
+    Bsr,
+    /// Rendezvous points by group range
+    Rp,
 }
 
 impl From<What> for Show {
@@ -63,6 +70,8 @@ impl From<What> for Show {
             What::Routes => Show::Routes,
             What::Neighbours => Show::Neighbours,
             What::Trees => Show::Trees,
+            What::Bsr => Show::Bsr,
+            What::Rp => Show::Rp,
         }
     }
 }
@@ -72,9 +81,12 @@ pub fn run(args: Args) -> Result {
     let lab = args.which.choose()?;
     let plan = lab.plan()?;
     let node = router_core_node(&plan, &args.node)?;
-    let asked = match args.what {
-        Some(what) => vec![what.into()],
-        None => vec![Show::Interfaces, Show::Groups, Show::Entries],
+    let asked = match (args.what, args.group) {
+        (Some(What::Rp), Some(group)) if group.is_multicast() => vec![Show::RpOf(group)],
+        (Some(What::Rp), Some(address)) => return Err(Failure::bad_input(format!("{address} is no group"))),
+        (_, Some(group)) => return Err(Failure::bad_input(format!("{group}: a group goes with `rp` only"))),
+        (Some(what), None) => vec![what.into()],
+        (None, None) => vec![Show::Interfaces, Show::Groups, Show::Entries],
     };
     let shown = ask(&lab, &node.name, &asked)?;
     let text = if args.json { json(&shown)? } else { tables(&shown) };
@@ -150,7 +162,7 @@ fn tables(shown: &[Shown]) -> String {
 fn table(shown: &Shown) -> String {
     match shown {
         Shown::Interfaces(list) => rows(
-            &["interface", "state", "addresses", "IGMP", "querier", "groups", "threshold", "boundary"],
+            &["interface", "state", "addresses", "IGMP", "querier", "groups", "designated router", "threshold", "boundary"],
             "no interfaces",
             list.iter().map(interface),
         ),
@@ -220,6 +232,11 @@ fn interface(it: &Interface) -> Vec<String> {
             (format!("v{}", igmp.version), who, igmp.groups.to_string())
         }
     };
+    let designated = match it.pim.as_ref().and_then(|pim| Some((pim.designated_router?, pim.elected))) {
+        None => String::new(),
+        Some((own, true)) => format!("this router ({own})"),
+        Some((other, false)) => other.to_string(),
+    };
     let threshold = if it.ttl_threshold == 0 { String::new() } else { it.ttl_threshold.to_string() };
     vec![
         it.name.clone(),
@@ -228,6 +245,7 @@ fn interface(it: &Interface) -> Vec<String> {
         version,
         querier,
         groups,
+        designated,
         threshold,
         lines(&it.boundary),
     ]

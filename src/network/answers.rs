@@ -122,6 +122,15 @@ pub fn describe(event: &EventKind) -> String {
         EventKind::NeighbourDown { interface, neighbour } => {
             format!("lost its PIM neighbour {neighbour} on {interface}")
         }
+        EventKind::DesignatedRouter { interface, elected: true, .. } => {
+            format!("became the designated router of {interface}")
+        }
+        EventKind::DesignatedRouter { interface, designated_router: Some(other), .. } => {
+            format!("{interface} has the designated router {other}")
+        }
+        EventKind::DesignatedRouter { interface, designated_router: None, .. } => {
+            format!("{interface} has no designated router")
+        }
         EventKind::Upstream { source, group, state } => format!("is {state} upstream for ({source}, {group})"),
         EventKind::Downstream { source, group, interface, state } => {
             format!("has {interface} {state} for ({source}, {group})")

@@ -12,7 +12,7 @@ use crate::membership::querier::Timer;
 use crate::pim::mode::Mode;
 use crate::pim::{dense, sparse};
 use crate::router::port::Port;
-use crate::show::{Entry, Group, Interface, Neighbour, Querier, Route, Show, Shown, SparseTree, Tree, TreeInterface};
+use crate::show::{Entry, Group, Interface, Neighbour, Pim, Querier, Route, Show, Shown, SparseTree, Tree, TreeInterface};
 use crate::time::Time;
 
 impl Router {
@@ -28,6 +28,7 @@ impl Router {
             Show::Trees => Shown::Trees(self.show_trees(now)),
             Show::Bsr => Shown::Bsr(self.show_bsr(now)),
             Show::Rp => Shown::Rp(self.show_rps(now)),
+            Show::RpOf(group) => Shown::Rp(self.show_rp_of(now, group)),
         }
     }
 
@@ -44,9 +45,21 @@ impl Router {
                 ttl_threshold: config.ttl_threshold,
                 boundary: config.boundary.clone(),
                 igmp: port.and_then(|port| querier(now, port)),
+                pim: port.and_then(|port| self.show_pim(port)),
             }
         };
         self.config.interfaces.iter().map(interface).collect()
+    }
+
+    fn show_pim(&self, port: &Port) -> Option<Pim> {
+        let link = port.pim.as_ref()?;
+        let designated_router = link.dr().filter(|_| self.sparse.is_some());
+        Some(Pim {
+            designated_router,
+            elected: designated_router.is_some() && link.is_dr(),
+            dr_priority: link.settings().dr_priority,
+            neighbours: link.neighbours().len(),
+        })
     }
 
     fn show_groups(&self, now: Time) -> Vec<Group> {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use super::{Datagram, EventKind, InterfaceId, Output, Router};
 use crate::counters::DropReason;
 use crate::pim::bsr::{self, Action, Bsr, Timer};
+use crate::pim::mode::Mode;
+use crate::pim::rp::Origin;
 use crate::router::answers::millis_left;
 use crate::show::{BsrZone, CandidateMapping, RpMapping};
 use crate::time::Time;
@@ -14,6 +16,8 @@ use crate::wire::pim::{self as wire, Message};
 const CONTROL_TOS: u8 = 0xc0;
 /// TTL of messages that go by the unicast routes.
 const ROUTED_TTL: u8 = 64;
+/// Where a mapping of the configuration is said to come from.
+const CONFIGURED: &str = "configured";
 
 impl Router {
     /// Lets the bootstrap mechanism act, does what it wants done, and tells sparse mode if groups may have other rendezvous points.
@@ -119,11 +123,30 @@ impl Router {
         zones.collect()
     }
 
+    /// The mapping that serves a group in sparse mode.
+    pub(super) fn show_rp_of(&self, now: Time, group: IpAddr) -> Vec<RpMapping> {
+        if self.sparse.is_none() || self.modes.of(group) != Mode::Sparse {
+            return Vec::new();
+        }
+        let Some(found) = self.rps.find(group) else { return Vec::new() };
+        let zone = match found.origin {
+            Origin::Configured => None,
+            Origin::Learned(scope) => scope.groups(),
+        };
+        let is_configured = found.origin == Origin::Configured;
+        let mut shown = self.show_rps(now);
+        shown.retain(|mapping| {
+            (mapping.range, Some(mapping.rp), mapping.zone) == (found.range, found.rp, zone)
+                && (mapping.origin == CONFIGURED) == is_configured
+        });
+        shown
+    }
+
     pub(super) fn show_rps(&self, now: Time) -> Vec<RpMapping> {
         let configured = self.rps.configured().iter().map(|rp| RpMapping {
             range: rp.groups.trunc(),
             rp: rp.address,
-            origin: "configured".to_owned(),
+            origin: CONFIGURED.to_owned(),
             zone: None,
             overrides: rp.overrides,
             priority: None,

@@ -281,6 +281,12 @@ impl Router {
                 let (source, group) = (source(tree), tree.group);
                 self.event(now, EventKind::Assert { source, group, interface, state, winner });
             }
+            sparse::Action::DesignatedRouter(id, designated_router) => {
+                let own = sparse::macros::my_ip_address(&self.ports, id);
+                let elected = designated_router.is_some() && designated_router == own;
+                let interface = self.name(id);
+                self.event(now, EventKind::DesignatedRouter { interface, elected, designated_router });
+            }
             sparse::Action::Drop(interface, reason) => self.refused(now, interface, reason),
         }
     }

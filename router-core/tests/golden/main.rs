@@ -71,7 +71,8 @@ fn record_kind(word: &str) -> RecordKind {
 /// - `data INTERFACE SOURCE GROUP`, `wrong INTERFACE SOURCE GROUP`, `counters SOURCE GROUP PACKETS`
 /// - `route PREFIX INTERFACE [via NEXTHOP] [pref PREFERENCE] [metric METRIC]`, `no-route` with the same words, `shutdown`, `timeout`
 ///
-/// Beside inputs there is `show WHAT [WORD]`, whose output is the answer, a line an item; with a word, only those that have it.
+/// Beside inputs there is `show WHAT [WORD]`, whose output is the answer, a line an item; with a word, only those that have it. `show rp GROUP` is
+/// that of a group.
 fn input(router: &Router, text: &str) -> Input {
     let words: Vec<&str> = text.split_whitespace().collect();
     let key = |source: &str, group: &str| EntryKey { source: source.parse().unwrap(), group: group.parse().unwrap() };
@@ -294,6 +295,10 @@ fn event_text(kind: &EventKind) -> String {
             format!("{interface} neighbour {neighbour} restarted")
         }
         EventKind::NeighbourDown { interface, neighbour } => format!("{interface} neighbour {neighbour} down"),
+        EventKind::DesignatedRouter { interface, elected, designated_router } => {
+            let own = if *elected { " (self)" } else { "" };
+            format!("{interface} designated router {}{own}", designated_router.map_or_else(|| "none".to_owned(), |dr| dr.to_string()))
+        }
         EventKind::Upstream { source, group, state } => format!("upstream ({source} {group}) {state}"),
         EventKind::Downstream { source, group, interface, state } => {
             format!("downstream ({source} {group} {interface}) {state}")
@@ -362,7 +367,11 @@ fn run(text: &str) -> String {
         writeln!(written, "{line}").unwrap();
         if let Some(what) = what.strip_prefix("show ") {
             let (what, word) = what.split_once(' ').unwrap_or((what, ""));
-            let show = Show::ALL.into_iter().find(|show| show.word() == what).unwrap();
+            // The rendezvous point of a group.
+            let (show, word) = match (what, word.parse()) {
+                ("rp", Ok(group)) => (Show::RpOf(group), ""),
+                _ => (Show::ALL.into_iter().find(|show| show.word() == what).unwrap(), word),
+            };
             for line in answer(&router.show(at, show)).into_iter().filter(|line| line.contains(word)) {
                 writeln!(written, "  {line}").unwrap();
             }

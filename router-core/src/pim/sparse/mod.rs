@@ -138,8 +138,19 @@ pub enum Action {
     Register(EntryKey, register::State),
     /// An assert machine changed its state.
     Assert(Tree, InterfaceId, assert::State),
+    /// An interface has another designated router, or none.
+    DesignatedRouter(InterfaceId, Option<IpAddr>),
     /// Something was refused.
     Drop(Option<InterfaceId>, DropReason),
+}
+
+/// What was last known of an interface's designated router.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Designated {
+    /// `I_am_DR(I)`, of an interface that is up.
+    is_own: bool,
+    /// `DR(I)`; none where PIM does not run.
+    address: Option<IpAddr>,
 }
 
 /// Sparse mode of a router.
@@ -156,7 +167,7 @@ pub struct Sparse {
     outbox: Outbox,
     actions: Vec<Action>,
     /// Who was the designated router of each interface when it was last looked at.
-    drs: BTreeMap<InterfaceId, bool>,
+    drs: BTreeMap<InterfaceId, Designated>,
     /// The random number of what happens now: whatever it delays for a thousand trees is delayed alike, so that it goes in few messages.
     roll: u64,
     coverage: Coverage,

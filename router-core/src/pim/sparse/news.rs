@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::entry::{Timer, Tree};
-use super::{Action, Context, Sparse, assert, downstream, downstream_rpt, macros, upstream};
+use super::{Action, Context, Designated, Sparse, assert, downstream, downstream_rpt, macros, upstream};
 use crate::counters::DropReason;
 use crate::forwarding::EntryKey;
-use crate::pim::link::Change;
+use crate::pim::link::{Change, Link};
 use crate::router::{InterfaceId, SourceFilter};
 
 impl Sparse {
@@ -134,8 +134,13 @@ impl Sparse {
     pub fn check_drs(&mut self, context: &mut Context<'_>) {
         self.roll(context);
         for (i, port) in context.ports {
-            let dr = port.state.up && macros::i_am_dr(context.ports, *i);
-            if self.drs.insert(*i, dr) == Some(dr) {
+            let is_own = port.state.up && macros::i_am_dr(context.ports, *i);
+            let address = macros::link(context.ports, *i).and_then(Link::dr);
+            let known = self.drs.insert(*i, Designated { is_own, address });
+            if known.unwrap_or_default().address != address {
+                self.actions.push(Action::DesignatedRouter(*i, address));
+            }
+            if known.is_some_and(|known| known.is_own == is_own) {
                 continue;
             }
             let members = port.igmp.as_ref().map(|igmp| igmp.memberships().keys().copied().collect::<Vec<_>>());
@@ -152,7 +157,9 @@ impl Sparse {
     /// An interface went down or is gone: nothing holds there any more.
     pub fn interface_lost(&mut self, context: &mut Context<'_>, i: InterfaceId) {
         self.roll(context);
-        self.drs.remove(&i);
+        if self.drs.remove(&i).is_some_and(|known| known.address.is_some()) {
+            self.actions.push(Action::DesignatedRouter(i, None));
+        }
         let mut lost = Vec::new();
         for (group, star) in &mut self.stars {
             if let Some(state) = star.interfaces.get(i) {
