@@ -78,6 +78,7 @@ cases! {
     random
     rate_of_zero
     repeated
+    roles
     subnet_full
     tag
     threshold_on_ipv6

@@ -2,7 +2,8 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `{"show": "interfaces"}` (or `groups`, `entries`, `counters`, `routes`) | one line, see [`crate::show::Shown`] |
+//! | `{"show": "interfaces"}` (or another word of [`Show`]) | one line, see [`crate::show::Shown`] |
+//! | `{"show": {"rp-of": "239.1.1.1"}}` | the same, `rp` with one mapping at most |
 //! | `{"events": true}` | the events so far that are still kept, then each new one as it comes, see [`crate::router::Event`] |
 //! | anything else | `{"error": "..."}` |
 //!
@@ -60,6 +61,8 @@ mod tests {
     fn requests_read_as_documented() {
         let request = |text| serde_json::from_str::<Request>(text);
         assert_eq!(request(r#"{"show": "groups"}"#).unwrap(), Request::Show(Show::Groups));
+        let group = std::net::IpAddr::from([239, 1, 1, 1]);
+        assert_eq!(request(r#"{"show": {"rp-of": "239.1.1.1"}}"#).unwrap(), Request::Show(Show::RpOf(group)));
         assert_eq!(request(r#"{"events": true}"#).unwrap(), Request::Events(true));
         assert!(request(r#"{"show": "weather"}"#).is_err());
         assert!(request(r#"{"show": "groups", "events": true}"#).is_err());

@@ -39,6 +39,7 @@ pub fn differences(kernel: &Run, simulated: &[Run]) -> Vec<Difference> {
     any("querier at", kernel, &pictures, |picture| Some(&picture.queriers), &mut found);
     any("members at", kernel, &pictures, |picture| Some(&picture.members), &mut found);
     any("neighbours at", kernel, &pictures, |picture| Some(&picture.neighbours), &mut found);
+    any("designated router at", kernel, &pictures, |picture| Some(&picture.designated), &mut found);
     messages(kernel, &pictures, &mut found);
     for (whose, picture) in [("kernel", kernel)].into_iter().chain(pictures.iter().map(|p| ("simulator", *p))) {
         found.extend(picture.disorder.iter().map(|what| Difference {

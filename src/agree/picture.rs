@@ -26,6 +26,8 @@ pub struct Picture {
     pub members: BTreeMap<String, BTreeSet<String>>,
     /// By interface of a router: its PIM neighbours.
     pub neighbours: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// By interface of a router: whom it takes for the designated router there.
+    pub designated: BTreeMap<String, IpAddr>,
     /// By wire: the kinds of protocol messages about groups that are routed. What comes by the clock alone (general queries, hellos, state
     /// refresh) is not among them: a lab's taps open a moment later than its routers start.
     pub messages: BTreeMap<String, BTreeSet<String>>,
@@ -119,6 +121,9 @@ impl Picture {
         let is_pim = plan.node(id).router().is_some_and(|router| router.multicast != Multicast::None);
         for neighbour in is_pim.then(|| network.neighbours(id)).and_then(Result::ok).unwrap_or_default() {
             self.neighbours.entry(name(neighbour.interface)).or_default().insert(neighbour.address);
+        }
+        for designated in is_pim.then(|| network.designated_routers(id)).and_then(Result::ok).unwrap_or_default() {
+            self.designated.insert(name(designated.interface), designated.address);
         }
         Ok(())
     }

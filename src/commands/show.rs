@@ -162,7 +162,17 @@ fn tables(shown: &[Shown]) -> String {
 fn table(shown: &Shown) -> String {
     match shown {
         Shown::Interfaces(list) => rows(
-            &["interface", "state", "addresses", "IGMP", "querier", "groups", "designated router", "threshold", "boundary"],
+            &[
+                "interface",
+                "state",
+                "addresses",
+                "IGMP",
+                "querier",
+                "groups",
+                "designated router",
+                "threshold",
+                "boundary",
+            ],
             "no interfaces",
             list.iter().map(interface),
         ),

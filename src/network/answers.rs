@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use router_core::router::{EventKind, SourceFilter};
 use router_core::show::{self, Show, Shown};
 
-use super::{Membership, Neighbour, NetworkError};
+use super::{DesignatedRouter, Membership, Neighbour, NetworkError};
 use crate::topology::plan::Node;
 
 /// A router's memberships; those on interfaces that the plan does not have are left out.
@@ -23,6 +23,14 @@ pub fn neighbours(node: &Node, neighbours: Vec<show::Neighbour>) -> Vec<Neighbou
         Some(Neighbour { interface: interface(node, &known.interface)?, address: known.address })
     };
     neighbours.into_iter().filter_map(neighbour).collect()
+}
+
+/// Whom a router takes for the designated router of its interfaces, likewise.
+pub fn designated_routers(node: &Node, interfaces: Vec<show::Interface>) -> Vec<DesignatedRouter> {
+    let designated = |of: show::Interface| {
+        Some(DesignatedRouter { interface: interface(node, &of.name)?, address: of.pim?.designated_router? })
+    };
+    interfaces.into_iter().filter_map(designated).collect()
 }
 
 fn interface(node: &Node, name: &str) -> Option<usize> {

@@ -204,6 +204,15 @@ pub struct Neighbour {
     pub address: IpAddr,
 }
 
+/// A designated router that a router's daemon knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DesignatedRouter {
+    /// Index of the interface.
+    pub interface: usize,
+    /// The designated router's address there.
+    pub address: IpAddr,
+}
+
 /// What happened beside packets: a time line for verdicts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Happening {
@@ -358,6 +367,10 @@ pub trait Network {
     fn memberships(&mut self, router: NodeId) -> Result<Vec<Membership>, NetworkError>;
     /// What a router's daemon says of its PIM neighbours.
     fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError>;
+    /// Whom a router's daemon takes for the designated router of its interfaces.
+    fn designated_routers(&mut self, router: NodeId) -> Result<Vec<DesignatedRouter>, NetworkError>;
+    /// The rendezvous point that a router's daemon uses for a group.
+    fn rendezvous_point(&mut self, router: NodeId, group: IpAddr) -> Result<Option<IpAddr>, NetworkError>;
     /// What a router's daemon believes about a group, in a few lines for a verdict.
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String>;
     /// Carrier, route, fault and daemon events so far.

@@ -5,7 +5,7 @@
 //! - [`Paths`]: shortest unicast paths with all their equal-cost alternatives;
 //! - [`Deadlines`]: by when, and not before when, the protocols' own formulas let something happen;
 //! - [`Convergence`]: by when PIM has come to rest after a change;
-//! - [`querier`]: who should query a wire; [`designated`]: whom PIM lets speak for it; [`rendezvous_point`]: which router serves a group.
+//! - [`querier`]: who should query a wire; [`designated`] and [`designated_at`]: whom PIM lets speak for it; [`rendezvous_point`]: which router serves a group.
 //!
 //! Where more than one outcome is right (a snooping bridge without a querier, a router that is stopped), the oracle says
 //! [`Certainty::Maybe`]: nothing may be demanded there, and nothing is wrong there.
@@ -29,5 +29,5 @@ pub use dense::Rpf;
 pub use flow::{Blocked, ExpectedEntry, Flow, Passage, Why};
 pub use membership::{Certainty, accepts, is_nothing, pim_neighbours, wanted};
 pub use paths::{Distances, Hop, Paths};
-pub use rendezvous::{Mode, designated, mode, owner, rendezvous_point};
+pub use rendezvous::{Mode, designated, designated_at, mode, owner, rendezvous_point};
 pub use world::World;

@@ -6,54 +6,66 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::membership::{Certainty, runs_pim};
+use super::membership::{Certainty, pim_neighbours, runs_pim};
 use super::world::World;
-use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId};
-
-/// How a router handles a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// By dense mode.
-    Dense,
-    /// By sparse mode with a rendezvous point.
-    Sparse,
-    /// By sparse mode, source by source.
-    Ssm,
-}
+pub use crate::topology::plan::Mode;
+use crate::topology::plan::{Attachment, Daemon, Multicast, NodeId, Plan, WireId};
 
 /// How a router handles a group; none if it does not run PIM.
 pub fn mode(plan: &Plan, node: NodeId, group: IpAddr) -> Option<Mode> {
-    let router = plan.node(node).router()?;
-    let among = |prefixes: Option<&Vec<IpNet>>| prefixes.is_some_and(|all| all.iter().any(|p| p.contains(&group)));
-    match router.multicast {
-        Multicast::PimDm => Some(Mode::Dense),
-        Multicast::PimSm if among(router.pim.dense_groups.as_ref()) => Some(Mode::Dense),
-        Multicast::PimSm => {
-            let is_ssm = match &router.pim.ssm_range {
-                Some(range) => among(Some(range)),
-                None => matches!(group, IpAddr::V4(group) if group.octets()[0] == 232),
-            };
-            Some(if is_ssm { Mode::Ssm } else { Mode::Sparse })
-        }
-        Multicast::None | Multicast::Static | Multicast::Proxy => None,
-    }
+    plan.mode(node, group)
 }
 
 /// The ends that may be the designated router of a wire: one, if it is sure who speaks PIM there. The highest priority wins, of equals the
 /// highest address (RFC 7761 §4.3.2).
 pub fn designated(plan: &Plan, world: &World, wire: WireId) -> Vec<Attachment> {
-    let mut ends: Vec<Attachment> = plan
-        .wire(wire)
-        .ends
-        .iter()
-        .copied()
-        .filter(|end| runs_pim(plan, world, *end) > Certainty::No && !world.is_broken(plan, *end))
-        .collect();
+    let ends = plan.wire(wire).ends.iter().filter(|end| !world.is_broken(plan, **end));
+    elect(plan, ends.map(|end| (*end, runs_pim(plan, world, *end))).collect())
+}
+
+/// The same as a router at the wire sees it: of itself and its neighbours. None where it does not speak PIM.
+pub fn designated_at(plan: &Plan, world: &World, at: Attachment) -> Vec<Attachment> {
+    let own = runs_pim(plan, world, at);
+    if own == Certainty::No {
+        return Vec::new();
+    }
+    elect(plan, pim_neighbours(plan, world, at).into_iter().chain([(at, own)]).collect())
+}
+
+/// Whether a router announces a DR priority: dense mode has none.
+fn announces(plan: &Plan, at: Attachment) -> Certainty {
+    match plan.node(at.node).router().map(|router| (&router.daemon, router.multicast)) {
+        Some((Daemon::Exec(_), _)) => Certainty::Maybe,
+        Some((_, Multicast::PimSm)) => Certainty::Yes,
+        _ => Certainty::No,
+    }
+}
+
+/// Who may be elected of those that (may) speak PIM on a wire. Priorities count if all announce one, else addresses alone.
+fn elect(plan: &Plan, mut ends: Vec<(Attachment, Certainty)>) -> Vec<Attachment> {
+    ends.retain(|(_, speaks)| *speaks > Certainty::No);
     let priority = |end: &Attachment| plan.pim_at(*end).and_then(|pim| pim.dr_priority).unwrap_or(1);
-    ends.sort_by_key(|end| Reverse((priority(end), plan.interface(*end).ipv4().map(|address| address.addr()))));
-    let surely = ends.iter().position(|end| runs_pim(plan, world, *end) == Certainty::Yes);
-    ends.truncate(surely.map_or(ends.len(), |n| n + 1));
-    ends
+    let address = |end: &Attachment| plan.interface(*end).ipv4().map(|address| address.addr());
+    let is_silent = |end: &Attachment| announces(plan, *end) == Certainty::No;
+    // The first who is there for certain, and whoever may be there before it.
+    let first = |ends: &mut Vec<(Attachment, Certainty)>| {
+        let surely = ends.iter().position(|(_, speaks)| *speaks == Certainty::Yes);
+        ends.truncate(surely.map_or(ends.len(), |n| n + 1));
+        ends.iter().map(|(end, _)| *end).collect::<Vec<_>>()
+    };
+    let mut elected = Vec::new();
+    if !ends.iter().any(|(end, speaks)| is_silent(end) && *speaks == Certainty::Yes) {
+        let mut all = ends.clone();
+        all.retain(|(end, _)| !is_silent(end));
+        all.sort_by_key(|(end, _)| Reverse((priority(end), address(end))));
+        elected.extend(first(&mut all));
+    }
+    if ends.iter().any(|(end, _)| announces(plan, *end) < Certainty::Yes) {
+        ends.sort_by_key(|(end, _)| Reverse(address(end)));
+        let by_address = first(&mut ends);
+        elected.extend(by_address.into_iter().filter(|end| !elected.contains(end)).collect::<Vec<_>>());
+    }
+    elected
 }
 
 /// The address of the rendezvous point that a router uses for a group once bootstrap messages and advertisements have spread; none if it
@@ -146,6 +158,7 @@ pub fn owner(plan: &Plan, address: IpAddr) -> Option<NodeId> {
 mod tests {
     use super::*;
     use crate::oracle::testing::Net;
+    use crate::topology::steps::{Cut, CutKind};
     use router_core::config::{CandidateBsr, CandidateRp, StaticRp};
 
     fn ip(text: &str) -> IpAddr {
@@ -178,6 +191,32 @@ mod tests {
         assert_eq!(dr(&net, &world), Some(a));
         world.kill(a);
         assert_eq!(dr(&net, &world), Some(c));
+    }
+
+    #[test]
+    fn addresses_alone_decide_beside_a_router_that_announces_no_priority() {
+        let mut net = Net::new();
+        let (a, b, dense) = (net.sparse("a"), net.sparse("b"), net.pim("dense"));
+        let lan = net.lan("lan", &[a, b, dense]);
+        net.router_mut(a).pim.dr_priority = Some(10);
+        let mut world = World::new();
+        let nodes = |ends: Vec<Attachment>| ends.into_iter().map(|end| end.node).collect::<Vec<_>>();
+        let dr = |net: &Net, world: &World| nodes(designated(&net.plan(), world, lan));
+        let seen = |net: &Net, world: &World, node| {
+            nodes(designated_at(&net.plan(), world, Attachment { node, interface: 0 }))
+        };
+        assert_eq!(dr(&net, &world), [dense]);
+        // Whether the stopped one still counts is not sure.
+        world.pause(dense);
+        assert_eq!(dr(&net, &world), [a, dense, b]);
+        world.kill(dense);
+        assert_eq!(dr(&net, &world), [a]);
+        assert_eq!(seen(&net, &world, b), [a]);
+        assert_eq!(seen(&net, &world, dense), []);
+        // Who is cut off a LAN is alone there.
+        let end = Some(Attachment { node: a, interface: 0 });
+        world.fail(&Cut { wire: lan, end, how: CutKind::Silent, detected_after: None });
+        assert_eq!((seen(&net, &world, a), seen(&net, &world, b)), (vec![a], vec![b]));
     }
 
     #[test]

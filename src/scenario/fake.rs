@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
-    Membership, Neighbour, Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, LossId,
+    Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId, WireKind};
 use crate::topology::steps::{Cut, MessageLoss, Mistreatment, Place, SourceFilter, Stream};
@@ -82,6 +82,8 @@ pub struct Fake {
     pub happenings: Vec<Happening>,
     pub outputs: Vec<CommandOutput>,
     pub neighbours: BTreeMap<NodeId, Vec<Neighbour>>,
+    pub designated: BTreeMap<NodeId, Vec<DesignatedRouter>>,
+    pub rps: BTreeMap<NodeId, IpAddr>,
     pub unstamped: Vec<(WireId, GroupCount)>,
     pub captures: bool,
 }
@@ -106,6 +108,8 @@ impl Fake {
             happenings: Vec::new(),
             outputs: Vec::new(),
             neighbours: BTreeMap::new(),
+            designated: BTreeMap::new(),
+            rps: BTreeMap::new(),
             unstamped: Vec::new(),
             captures: false,
         }
@@ -439,6 +443,14 @@ impl Network for Fake {
 
     fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
         Ok(self.neighbours.get(&router).cloned().unwrap_or_default())
+    }
+
+    fn designated_routers(&mut self, router: NodeId) -> Result<Vec<DesignatedRouter>, NetworkError> {
+        Ok(self.designated.get(&router).cloned().unwrap_or_default())
+    }
+
+    fn rendezvous_point(&mut self, router: NodeId, _group: IpAddr) -> Result<Option<IpAddr>, NetworkError> {
+        Ok(self.rps.get(&router).copied())
     }
 
     fn beliefs(&mut self, _router: NodeId, _group: IpAddr) -> Vec<String> {

@@ -335,6 +335,15 @@ impl<N: Network> Run<'_, N> {
                 let within = self.deadline(*within, &wires, None);
                 check::neighbours::neighbours(self, at, are.as_deref(), within)
             }
+            Expectation::DesignatedRouter { at, is, within } => {
+                let wires: Vec<WireId> = at.iter().map(|at| self.plan.interface(*at).wire).collect();
+                let within = self.deadline(*within, &wires, None);
+                check::roles::designated_router(self, at, *is, within)
+            }
+            Expectation::Rp { group, at, is, within } => {
+                let within = self.deadline(*within, &[], Some(*group));
+                check::roles::rp(self, *group, at, *is, within)
+            }
             Expectation::Tree { stream, within } => {
                 let within = self.deadline(*within, &[], self.group_of(stream));
                 check::state::tree(self, stream, within)
@@ -655,6 +664,8 @@ pub fn time_limit(plan: &Plan, scenario: &Scenario, options: &Options) -> Durati
                 | Expectation::Member { within, .. }
                 | Expectation::Querier { within, .. }
                 | Expectation::Neighbours { within, .. }
+                | Expectation::DesignatedRouter { within, .. }
+                | Expectation::Rp { within, .. }
                 | Expectation::Tree { within, .. }
                 | Expectation::Entry { within, .. }
                 | Expectation::Scope { within, .. }

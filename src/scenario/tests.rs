@@ -14,6 +14,7 @@ use crate::topology::steps::{
 
 mod control;
 mod dense;
+mod roles;
 
 type Ids = BTreeMap<&'static str, NodeId>;
 

@@ -14,6 +14,17 @@ pub use router_core::config::{Igmp, Multicast, Pim};
 
 use super::steps::Scenario;
 
+/// How a router handles a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By dense mode.
+    Dense,
+    /// By sparse mode with a rendezvous point.
+    Sparse,
+    /// By sparse mode, source by source.
+    Ssm,
+}
+
 /// A lab as it will be built.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -304,6 +315,24 @@ impl Plan {
     pub fn igmp_at(&self, at: Attachment) -> Option<Igmp> {
         let router = self.node(at.node).router()?;
         Some(self.interface(at).igmp.or(&router.igmp))
+    }
+
+    /// How a router handles a group; none if it does not run PIM.
+    pub fn mode(&self, node: NodeId, group: IpAddr) -> Option<Mode> {
+        let router = self.node(node).router()?;
+        let among = |prefixes: Option<&Vec<IpNet>>| prefixes.is_some_and(|all| all.iter().any(|p| p.contains(&group)));
+        match router.multicast {
+            Multicast::PimDm => Some(Mode::Dense),
+            Multicast::PimSm if among(router.pim.dense_groups.as_ref()) => Some(Mode::Dense),
+            Multicast::PimSm => {
+                let is_ssm = match &router.pim.ssm_range {
+                    Some(range) => among(Some(range)),
+                    None => matches!(group, IpAddr::V4(group) if group.octets()[0] == 232),
+                };
+                Some(if is_ssm { Mode::Ssm } else { Mode::Sparse })
+            }
+            Multicast::None | Multicast::Static | Multicast::Proxy => None,
+        }
     }
 
     /// PIM settings in force at a router's interface, not scaled; none where PIM does not run.

@@ -214,7 +214,7 @@ pub enum Formula {
     NeighbourLatency,
     /// By when a PIM router that fell silent is forgotten: the hold time that its hellos announce.
     NeighbourLiveness,
-    /// By when PIM dense mode has come to rest after a change: neighbours known, asserts decided, prunes in force.
+    /// By when PIM has come to rest after a change: neighbours and rendezvous points known, asserts decided, prunes in force.
     Convergence,
 }
 
@@ -251,6 +251,10 @@ pub enum Expectation {
     Querier { wire: WireId, is: NodeId, within: Deadline },
     /// Routers know each other by PIM at these attachments: exactly `are`, or who follows from the topology.
     Neighbours { at: Vec<Attachment>, are: Option<Vec<NodeId>>, within: Deadline },
+    /// Routers take `is`, or who follows from the topology, for the designated router at these attachments.
+    DesignatedRouter { at: Vec<Attachment>, is: Option<NodeId>, within: Deadline },
+    /// Routers use this rendezvous point for a group.
+    Rp { group: IpAddr, at: Vec<NodeId>, is: RpIs, within: Deadline },
     /// Kernel entries of all routers for the stream make the tree that the oracle gives.
     Tree { stream: String, within: Deadline },
     /// A router's kernel has (or has not) an entry.
@@ -267,6 +271,20 @@ pub enum Expectation {
     Scope { stream: Stream, ttls: Vec<u8>, reached: BTreeMap<u8, Vec<NodeId>>, within: Deadline },
     /// A command in a node ends with a status, and its output contains a text.
     Command { node: NodeId, command: Vec<String>, status: i32, contains: Option<String>, within: Deadline },
+}
+
+/// The rendezvous point that `rp` expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RpIs {
+    /// The one that follows from the topology and from what has failed.
+    Right,
+    /// None.
+    Nobody,
+    /// This router, by any of its addresses.
+    Router(NodeId),
+    /// The router with this address.
+    Address(IpAddr),
 }
 
 /// Protocol messages that `seen` can wait for.

@@ -12,7 +12,9 @@ use crate::membership::querier::Timer;
 use crate::pim::mode::Mode;
 use crate::pim::{dense, sparse};
 use crate::router::port::Port;
-use crate::show::{Entry, Group, Interface, Neighbour, Pim, Querier, Route, Show, Shown, SparseTree, Tree, TreeInterface};
+use crate::show::{
+    Entry, Group, Interface, Neighbour, Pim, Querier, Route, Show, Shown, SparseTree, Tree, TreeInterface,
+};
 use crate::time::Time;
 
 impl Router {

@@ -297,7 +297,10 @@ fn event_text(kind: &EventKind) -> String {
         EventKind::NeighbourDown { interface, neighbour } => format!("{interface} neighbour {neighbour} down"),
         EventKind::DesignatedRouter { interface, elected, designated_router } => {
             let own = if *elected { " (self)" } else { "" };
-            format!("{interface} designated router {}{own}", designated_router.map_or_else(|| "none".to_owned(), |dr| dr.to_string()))
+            format!(
+                "{interface} designated router {}{own}",
+                designated_router.map_or_else(|| "none".to_owned(), |dr| dr.to_string())
+            )
         }
         EventKind::Upstream { source, group, state } => format!("upstream ({source} {group}) {state}"),
         EventKind::Downstream { source, group, interface, state } => {

@@ -30,8 +30,8 @@ use self::engine::{Engine, Event, Role};
 use self::streams::Stream as Running;
 use crate::network::answers;
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
-    Membership, Neighbour, Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, LossId,
+    Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::observe::capture::CaptureError;
 use crate::topology::plan::{Attachment, Daemon, NodeId, Plan, WireId};
@@ -439,6 +439,16 @@ impl Network for SimulatedNetwork<'_> {
     fn neighbours(&mut self, router: NodeId) -> Result<Vec<Neighbour>, NetworkError> {
         let Shown::Neighbours(neighbours) = self.ask(router, Show::Neighbours)? else { return Ok(Vec::new()) };
         Ok(answers::neighbours(self.plan().node(router), neighbours))
+    }
+
+    fn designated_routers(&mut self, router: NodeId) -> Result<Vec<DesignatedRouter>, NetworkError> {
+        let Shown::Interfaces(interfaces) = self.ask(router, Show::Interfaces)? else { return Ok(Vec::new()) };
+        Ok(answers::designated_routers(self.plan().node(router), interfaces))
+    }
+
+    fn rendezvous_point(&mut self, router: NodeId, group: IpAddr) -> Result<Option<IpAddr>, NetworkError> {
+        let Shown::Rp(mappings) = self.ask(router, Show::RpOf(group))? else { return Ok(None) };
+        Ok(mappings.first().map(|mapping| mapping.rp))
     }
 
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {

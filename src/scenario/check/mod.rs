@@ -4,6 +4,7 @@ pub mod command;
 pub mod delivery;
 pub mod latency;
 pub mod neighbours;
+pub mod roles;
 pub mod scope;
 pub mod state;
 pub mod timeline;

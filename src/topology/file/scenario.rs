@@ -333,6 +333,10 @@ told_by_key! {
         Querier(Querier),
         /// Which PIM neighbours routers know.
         Neighbours(Neighbours),
+        /// Who is the designated router.
+        DesignatedRouter(DesignatedRouter),
+        /// Which rendezvous point serves a group.
+        Rp(Rp),
         /// The kernels' entries make the tree of the oracle.
         Tree(Tree),
         /// A kernel forwarding entry.
@@ -528,6 +532,32 @@ keys! {
         /// Exactly these routers (default: those that follow from the topology and from what has failed).
         pub are: Option<At<OneOrMany<At<String>>>>,
         /// By when (default the formula `neighbour-latency`).
+        pub within: Option<Deadline>,
+    }
+}
+
+keys! {
+    /// Routers agree on the designated router of a wire (RFC 7761 §4.3.2).
+    pub struct DesignatedRouter as "`expect: {designated-router}`" {
+        /// Where: a wire (all its sparse mode routers), a router, `WIRE.ROUTER`, `ROUTER:INTERFACE`, or `all`.
+        pub designated_router: At<String>,
+        /// This router (default: the one that follows from the topology and from what has failed).
+        pub is: Option<At<String>>,
+        /// By when (default the formula `neighbour-latency`).
+        pub within: Option<Deadline>,
+    }
+}
+
+keys! {
+    /// Routers use the right rendezvous point for a group (RFC 7761 §4.7).
+    pub struct Rp as "`expect: {rp}`" {
+        /// The group.
+        pub rp: At<Address>,
+        /// At these routers (default: all that handle the group in sparse mode).
+        pub at: Option<At<OneOrMany<At<String>>>>,
+        /// A router, an address, or `none` (default: the one that follows from the topology and from what has failed).
+        pub is: Option<At<String>>,
+        /// By when (default the formula `convergence`).
         pub within: Option<Deadline>,
     }
 }

@@ -8,10 +8,10 @@ use super::Resolver;
 use super::state::State;
 use crate::topology::fault::FaultKind;
 use crate::topology::file::{self, Expect, Since};
-use crate::topology::plan::{Attachment, NodeId};
+use crate::topology::plan::{Attachment, Mode, Multicast, NodeId, Plan, Router};
 use crate::topology::read::{At, OneOrMany};
 use crate::topology::scalars::{Int, Time};
-use crate::topology::steps::{Deadline, Expectation, Formula, SourceFilter, Stream};
+use crate::topology::steps::{Deadline, Expectation, Formula, RpIs, SourceFilter, Stream};
 use crate::topology::tree::Span;
 
 const WITHIN: Duration = Duration::from_secs(3);
@@ -131,7 +131,7 @@ impl Resolver<'_> {
                 Expectation::Querier { wire, is, within: within(e.within) }
             }
             Expect::Neighbours(e) => {
-                let at = self.speakers(&e.neighbours);
+                let at = self.speakers(&e.neighbours, "`neighbours`", "a router that speaks PIM", |_| true);
                 let named = e.are.as_ref().map(|names| names.0.iter().map(|name| self.router(name)));
                 let are = named.map(|named| named.collect::<Option<Vec<_>>>());
                 let within = deadline(e.within, Deadline::Formula(Formula::NeighbourLatency));
@@ -157,6 +157,8 @@ impl Resolver<'_> {
                 };
                 Expectation::Neighbours { at, are, within }
             }
+            Expect::DesignatedRouter(e) => self.designated_router(e)?,
+            Expect::Rp(e) => self.rp(e)?,
             Expect::Tree(e) => {
                 Expectation::Tree { stream: self.known_stream(state, &e.tree)?.name, within: within(e.within) }
             }
@@ -172,8 +174,75 @@ impl Resolver<'_> {
         })
     }
 
-    /// The attachments at a place where PIM runs: a router's, a wire's, or one.
-    fn speakers(&mut self, place: &At<String>) -> Option<Vec<Attachment>> {
+    fn designated_router(&mut self, e: &file::DesignatedRouter) -> Option<Expectation> {
+        let needed = "a router that speaks PIM sparse mode";
+        let is_sparse = |router: &Router| router.multicast == Multicast::PimSm;
+        let at = self.speakers(&e.designated_router, "`designated-router`", needed, is_sparse);
+        let is = e.is.as_ref().map(|name| self.router(name).map(|router| (router, name)));
+        let at = at?;
+        let is = match is {
+            None => None,
+            Some(is) => {
+                let (router, name) = is?;
+                for end in &at {
+                    let wire = self.plan.interface(*end).wire;
+                    self.end_of(wire, router, &name.span)?;
+                }
+                Some(router)
+            }
+        };
+        let within = deadline(e.within, Deadline::Formula(Formula::NeighbourLatency));
+        Some(Expectation::DesignatedRouter { at, is, within })
+    }
+
+    fn rp(&mut self, e: &file::Rp) -> Option<Expectation> {
+        let group = self.group(&e.rp);
+        let named = e.at.as_ref().map(|names| {
+            let routers = names.0.iter().map(|name| Some((self.router(name)?, name.span.clone())));
+            routers.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()
+        });
+        let is = match &e.is {
+            None => Some(RpIs::Right),
+            Some(word) if word.value == "none" && self.plan.find_node("none").is_none() => Some(RpIs::Nobody),
+            Some(word) => match word.parse() {
+                Ok(address) => Some(RpIs::Address(address)),
+                Err(_) => self.router(word).map(RpIs::Router),
+            },
+        };
+        let (group, is) = (group?, is?);
+        let handles = |plan: &Plan, node: NodeId| plan.mode(node, group) == Some(Mode::Sparse);
+        let lacking = FaultKind::WrongCount {
+            what: "`rp`",
+            needed: "a router that handles the group in sparse mode with a rendezvous point",
+            count: 0,
+        };
+        let at: Vec<NodeId> = match named {
+            None => self.plan.node_ids().filter(|id| handles(&self.plan, *id)).collect(),
+            Some(named) => {
+                let named = named?;
+                if let Some((_, span)) = named.iter().find(|(node, _)| !handles(&self.plan, *node)) {
+                    self.fault(span, lacking);
+                    return None;
+                }
+                named.into_iter().map(|(node, _)| node).collect()
+            }
+        };
+        if at.is_empty() {
+            self.fault(&e.rp.span, lacking);
+            return None;
+        }
+        let within = deadline(e.within, Deadline::Formula(Formula::Convergence));
+        Some(Expectation::Rp { group, at, is, within })
+    }
+
+    /// The attachments at a place where PIM runs, on routers of a kind: a router's, a wire's, or one.
+    fn speakers(
+        &mut self,
+        place: &At<String>,
+        what: &'static str,
+        needed: &'static str,
+        is_one: impl Fn(&Router) -> bool,
+    ) -> Option<Vec<Attachment>> {
         let ends: Vec<Attachment> = if place.contains('.') || place.contains(':') {
             vec![self.attachment(place)?]
         } else if let Some(wire) = self.plan.find_wire(place) {
@@ -184,9 +253,10 @@ impl Resolver<'_> {
             let node = self.router(place)?;
             (0..self.plan.node(node).interfaces.len()).map(|interface| Attachment { node, interface }).collect()
         };
-        let speakers: Vec<Attachment> = ends.into_iter().filter(|at| self.plan.has_pim(*at)).collect();
+        let speaks = |at: &Attachment| self.plan.has_pim(*at) && self.plan.node(at.node).router().is_some_and(&is_one);
+        let speakers: Vec<Attachment> = ends.into_iter().filter(speaks).collect();
         if speakers.is_empty() {
-            let kind = FaultKind::WrongCount { what: "`neighbours`", needed: "a router that speaks PIM", count: 0 };
+            let kind = FaultKind::WrongCount { what, needed, count: 0 };
             self.fault(&place.span, kind);
             return None;
         }

@@ -1,11 +1,14 @@
 //! Steps as a person would say them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Resolver;
-use crate::topology::plan::{Attachment, NodeId};
-use crate::topology::steps::{Action, CutKind, Deadline, Expectation, Formula, Place, SourceFilter, Stream, nth_group};
+use crate::topology::plan::{Attachment, NodeId, WireId};
+use crate::topology::steps::{
+    Action, CutKind, Deadline, Expectation, Formula, Place, RpIs, SourceFilter, Stream, nth_group,
+};
 
 /// Names of a list that are written out.
 const NAMED: usize = 6;
@@ -179,6 +182,21 @@ impl Resolver<'_> {
                     None => "all their neighbours".to_owned(),
                 };
                 format!("{} to know {are} within {}", shortened(&ends), deadline(*within))
+            }
+            Expectation::DesignatedRouter { at, is, within } => {
+                let wires: BTreeSet<WireId> = at.iter().map(|at| self.plan.interface(*at).wire).collect();
+                let wires: Vec<String> = wires.into_iter().map(|wire| self.plan.wire(wire).name.clone()).collect();
+                let is = is.map_or("the right router", |is| self.name(is));
+                format!("{is} to be designated router of {} within {}", shortened(&wires), deadline(*within))
+            }
+            Expectation::Rp { group, at, is, within } => {
+                let is = match is {
+                    RpIs::Right => "the right rendezvous point".to_owned(),
+                    RpIs::Nobody => "no rendezvous point".to_owned(),
+                    RpIs::Router(node) => format!("the rendezvous point {}", self.name(*node)),
+                    RpIs::Address(address) => format!("the rendezvous point {address}"),
+                };
+                format!("{} to use {is} for {group} within {}", self.names(at), deadline(*within))
             }
             Expectation::Tree { stream, within } => format!("tree of {stream} within {}", deadline(*within)),
             Expectation::Entry { router, source, group, present, within, .. } => {

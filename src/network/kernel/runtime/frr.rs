@@ -7,9 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::network::{Membership, Neighbour};
+use crate::network::{DesignatedRouter, Membership, Neighbour};
 use crate::topology::plan::Node;
 use crate::topology::steps::SourceFilter;
 
@@ -70,6 +71,27 @@ pub fn neighbours(node: &Node, answer: &Value) -> Vec<Neighbour> {
         addresses.into_iter().map(move |address| Neighbour { interface, address }).collect::<Vec<_>>()
     };
     interfaces(node, answer).flat_map(of).collect()
+}
+
+/// `show ip pim interface json`.
+pub fn designated_routers(node: &Node, answer: &Value) -> Vec<DesignatedRouter> {
+    let of = |(interface, known): (usize, &Value)| {
+        let address = known.get("pimDesignatedRouter").and_then(address)?;
+        (!address.is_unspecified()).then_some(DesignatedRouter { interface, address })
+    };
+    interfaces(node, answer).filter_map(of).collect()
+}
+
+/// `show ip pim rp-info json`: the rendezvous point of the longest range that has a group.
+pub fn rendezvous_point(answer: &Value, group: IpAddr) -> Option<IpAddr> {
+    let of_rp = |(rp, ranges): (&String, &Value)| {
+        let lengths = ranges.as_array().into_iter().flatten().filter_map(|range| {
+            let range: IpNet = range.get("group")?.as_str()?.parse().ok()?;
+            range.contains(&group).then(|| range.prefix_len())
+        });
+        Some((lengths.max()?, rp.parse::<IpAddr>().ok()?))
+    };
+    answer.as_object()?.iter().filter_map(of_rp).max().map(|(_, rp)| rp)
 }
 
 /// `show ip igmp groups json`, with `show ip igmp sources json`.
@@ -146,6 +168,18 @@ pub fn beliefs(group: IpAddr, mut ask: impl FnMut(&str) -> io::Result<Value>) ->
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn the_longest_range_that_has_a_group_names_its_rendezvous_point() {
+        let answer = serde_json::json!({
+            "10.255.0.1": [{"rpAddress": "10.255.0.1", "group": "224.0.0.0/4", "source": "Static"}],
+            "10.255.0.2": [{"group": "239.1.0.0/16", "source": "BSR"}, {"group": "239.2.0.0/16", "source": "BSR"}],
+        });
+        let of = |group: &str| rendezvous_point(&answer, group.parse().unwrap()).map(|rp| rp.to_string());
+        assert_eq!(of("239.1.1.1").as_deref(), Some("10.255.0.2"));
+        assert_eq!(of("239.3.1.1").as_deref(), Some("10.255.0.1"));
+        assert_eq!(rendezvous_point(&serde_json::json!({}), "239.1.1.1".parse().unwrap()), None);
+    }
 
     #[test]
     fn an_answer_comes_in_pieces_and_ends_with_its_status() {

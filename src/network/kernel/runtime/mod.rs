@@ -30,8 +30,8 @@ use crate::network::answers;
 use crate::network::faults::{self, Change, Cuts};
 use crate::network::notifier::Notifier;
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, Entry, GroupCount, Happening, HappeningKind, LossId, Malformed,
-    Membership, Neighbour, Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, LossId,
+    Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::observe::capture;
 use crate::observe::entries;
@@ -529,6 +529,27 @@ impl Network for KernelNetwork<'_> {
             return Err(failed("ask a router for its neighbours", "it answered something else"));
         };
         Ok(answers::neighbours(self.plan.node(router), neighbours))
+    }
+
+    fn designated_routers(&mut self, router: NodeId) -> Result<Vec<DesignatedRouter>, NetworkError> {
+        if self.router(router)?.daemon == Daemon::Frr {
+            let answer = self.ask_frr(router, "show ip pim interface json")?;
+            return Ok(frr::designated_routers(self.plan.node(router), &answer));
+        }
+        let Shown::Interfaces(interfaces) = self.ask(router, Show::Interfaces)? else {
+            return Err(failed("ask a router for its interfaces", "it answered something else"));
+        };
+        Ok(answers::designated_routers(self.plan.node(router), interfaces))
+    }
+
+    fn rendezvous_point(&mut self, router: NodeId, group: IpAddr) -> Result<Option<IpAddr>, NetworkError> {
+        if self.router(router)?.daemon == Daemon::Frr {
+            return Ok(frr::rendezvous_point(&self.ask_frr(router, "show ip pim rp-info json")?, group));
+        }
+        let Shown::Rp(mappings) = self.ask(router, Show::RpOf(group))? else {
+            return Err(failed("ask a router for a rendezvous point", "it answered something else"));
+        };
+        Ok(mappings.first().map(|mapping| mapping.rp))
     }
 
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
