@@ -165,8 +165,8 @@ pub struct Pim {
     pub hello_period: Option<Span>,
     /// Hold time that hellos announce, in whole seconds; others are rounded up (default 3.5 hello periods, at most 65534s).
     pub hello_hold_time: Option<Span>,
-    /// Triggered_Hello_Delay: the first hello, and the answer to a new or restarted neighbour, come after a random part of it
-    /// (default 5s; 0 sends them at once).
+    /// Triggered_Hello_Delay: the first hello, and the answer to a new or restarted neighbour, come after a random part of
+    /// as many fiftieths of it as there are routers known on the link, this one included, at most 50 (default 5s; 0 sends them at once).
     pub triggered_hello_delay: Option<Span>,
     /// Propagation_Delay of the LAN Prune Delay option, in milliseconds (default 500ms, at most 32767ms).
     pub propagation_delay: Option<Span>,

@@ -20,6 +20,9 @@ const DEFAULT_HOLD_TIME: u16 = 105;
 /// Other addresses that a hello announces at most, and that are kept of a neighbour's.
 const ADDRESSES_MAX: usize = 64;
 
+/// Routers on a link among whom hellos are delayed by as much as the RFCs allow.
+const CROWD: u32 = 50;
+
 /// A router on the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
@@ -158,7 +161,7 @@ impl Link {
             // §4.7.5.3: anew whenever PIM starts on the interface. A daemon that is started again draws the same numbers, at another
             // time.
             self.generation_id = Random::new(random.bits() ^ now.as_nanos()).bits() as u32;
-            self.timers.set(Timer::Hello, now + random.up_to(self.settings.triggered_hello_delay));
+            self.timers.set(Timer::Hello, now + random.up_to(self.hello_delay_max()));
         }
     }
 
@@ -237,7 +240,7 @@ impl Link {
             self.actions.push(Action::Neighbour(change));
             self.owes_hello = true;
             if !self.timers.is_running(Timer::TriggeredHello) {
-                let delay = random.up_to(self.settings.triggered_hello_delay);
+                let delay = random.up_to(self.hello_delay_max());
                 if delay.is_zero() {
                     self.say_hello();
                 } else {
@@ -389,6 +392,17 @@ impl Link {
         }
     }
 
+    /// The longest delay of a first or triggered hello: a random one up to this keeps hellos apart (RFC 3973 and RFC 7761 §4.3.1).
+    ///
+    /// Triggered_Hello_Delay is the RFC's bound, made for links with many routers. Here it is what fifty routers take; fewer take a
+    /// fiftieth each, so that the hellos of a link come at the same average rate (20 a second by default), whoever is there,
+    /// and two routers at a link's ends know each other fifty times sooner.
+    fn hello_delay_max(&self) -> Duration {
+        let bound = self.settings.triggered_hello_delay;
+        let routers = u32::try_from(self.neighbours.len()).map_or(CROWD, |others| others.saturating_add(1));
+        bound / CROWD * routers.min(CROWD)
+    }
+
     fn say_hello(&mut self) {
         let Some(source) = self.address else { return };
         self.timers.cancel(Timer::TriggeredHello);
@@ -449,7 +463,7 @@ mod tests {
     fn the_first_hello_comes_within_the_triggered_delay_then_one_a_period() {
         let (mut link, _) = link(8);
         let first = link.next_timeout().unwrap();
-        assert!(first <= at(1000));
+        assert!(first <= at(20), "a fiftieth: nobody else is known");
         link.timeout(first);
         let [Action::Hello { source, hello }] = &link.take_actions()[..] else { panic!() };
         assert_eq!((*source, hello.hold_time), (OWN.into(), Some(105)));
@@ -467,13 +481,36 @@ mod tests {
             link.receive(at(2000), other, hello(generation_id, 105), &mut random);
             assert_eq!(link.take_actions(), [Action::Neighbour(change)]);
             let answer = link.next_timeout().unwrap();
-            assert!(answer <= at(3000));
+            assert!(answer <= at(2040));
             link.timeout(answer);
             assert_eq!(hellos(&link.take_actions()), 1);
             assert_eq!(link.next_timeout(), Some(period), "HT is left alone");
         }
         link.receive(at(4000), other, hello(2, 105), &mut random);
         assert!(link.take_actions().is_empty());
+    }
+
+    #[test]
+    fn answers_are_delayed_by_a_part_that_grows_with_the_neighbours_up_to_the_rfcs_bound() {
+        let longest = |others: u8| {
+            let pim = Pim::default();
+            let delays = (0..200).map(|seed| {
+                let (mut link, mut random) = (Link::new(LinkSettings::new(&pim, 256)), Random::new(seed));
+                link.set_interface(at(0), true, &["10.0.0.1/24".parse().unwrap()], &mut random);
+                link.timeout(at(5000));
+                for other in 0..others {
+                    link.receive(at(10_000), [10, 0, 0, 2 + other].into(), hello(1, 105), &mut random);
+                    link.introduce();
+                }
+                link.receive(at(20_000), [10, 0, 0, 250].into(), hello(1, 105), &mut random);
+                link.next_timeout().unwrap().since(at(20_000))
+            });
+            delays.max().unwrap().as_millis()
+        };
+        for (others, bound) in [(0, 200), (8, 1000), (48, 5000), (120, 5000)] {
+            let longest = longest(others);
+            assert!(longest <= bound && longest > bound * 9 / 10, "{others} others: {longest} ms");
+        }
     }
 
     #[test]

@@ -350,7 +350,7 @@ keys! {
         pub hello_period: Option<At<Time>>,
         /// Hold time that hellos announce, in whole seconds; others are rounded up (default 3.5 hello periods).
         pub hello_hold_time: Option<At<Time>>,
-        /// Triggered_Hello_Delay: the first hello, and the answer to a new or restarted neighbour, come after a random part of it (default 5s).
+        /// Triggered_Hello_Delay: the first hello, and the answer to a new or restarted neighbour, come after a random part of as many fiftieths of it as there are routers known on the link, at most 50 (default 5s).
         pub triggered_hello_delay: Option<At<Time>>,
         /// Propagation_Delay of the LAN Prune Delay option, in whole milliseconds (default 500ms).
         pub propagation_delay: Option<At<Time>>,
