@@ -3,6 +3,7 @@
 # lint   formatting, clippy, documentation
 # agree  every shipped topology on the kernel and in the simulator, compared
 # bench  the figures of docs/benchmarks.md
+# compare  every daemon of sparse mode that is installed, through the same events: writes docs/comparison.md
 # fuzz   every fuzz target for FUZZ_SECONDS each
 
 CARGO ?= cargo
@@ -12,7 +13,7 @@ FUZZ_SECONDS ?= 30
 AS_USER = setpriv --reuid=65534 --regid=65534 --clear-groups env -u XDG_RUNTIME_DIR HOME=/tmp
 TARGET_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
 
-.PHONY: run build test test-here test-user lint agree bench fuzz
+.PHONY: run build test test-here test-user lint agree bench compare fuzz
 
 run: build
 	target/release/testbed test topologies/first-light.yaml
@@ -47,6 +48,9 @@ agree: build
 bench: build
 	$(CARGO) build --release --example floor --example blast
 	target/release/testbed bench
+
+compare: build
+	target/release/testbed compare topologies/compare-sparse.yaml --markdown docs/comparison.md
 
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run

@@ -3,6 +3,7 @@
 pub mod agree;
 pub mod bench;
 pub mod commands;
+pub mod compare;
 pub mod daemon;
 pub mod explore;
 pub mod lab;

@@ -20,6 +20,10 @@ pub enum Unit {
     MilliCpus,
     /// Runs a second.
     RunsPerSecond,
+    /// Of anything, a second.
+    PerSecond,
+    /// Octets.
+    Octets,
 }
 
 impl Unit {
@@ -34,6 +38,8 @@ impl Unit {
             Unit::PacketsPerSecond if number >= 1e6 => format!("{:.2} Mpps", number / 1e6),
             Unit::PacketsPerSecond => format!("{:.0} kpps", number / 1e3),
             Unit::Packets => format!("{number:.0}"),
+            Unit::PerSecond => format!("{number:.0}/s"),
+            Unit::Octets => format!("{number:.0} octets"),
             Unit::RunsPerSecond => format!("{number:.0} runs/s"),
             Unit::MilliCpus => format!("{:.2} %", number / 10.0),
         }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
@@ -55,7 +55,7 @@ pub fn experiment(setting: &Setting, routers: usize, tell: &mut dyn FnMut(&str))
 
 fn whole(base: &Base, plan: &Plan) -> Result<Vec<f64>, NoFigure> {
     let (lab, times) = timed_start(base, plan, false)?;
-    let weights = daemon_weights(lab.lab())?;
+    let weights = daemon_weights(lab.lab(), &["router-core"])?;
     let routers = plan.nodes.iter().filter(|node| node.is_router()).count();
     if weights.len() != routers {
         return Err(NoFigure::failed(format!("{} of {routers} router-core processes found", weights.len())));
@@ -77,15 +77,15 @@ fn whole(base: &Base, plan: &Plan) -> Result<Vec<f64>, NoFigure> {
 
 /// Milliseconds of a lab's start.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct StartTimes {
-    whole: f64,
+pub(crate) struct StartTimes {
+    pub whole: f64,
     fabric: f64,
     routes: f64,
     daemons: f64,
 }
 
 /// Starts a lab, and says when which part of it was there.
-fn timed_start(base: &Base, plan: &Plan, bare: bool) -> Result<(RunningLab, StartTimes), NoFigure> {
+pub(crate) fn timed_start(base: &Base, plan: &Plan, bare: bool) -> Result<(RunningLab, StartTimes), NoFigure> {
     let (mut fabric, mut routes) = (None, None);
     let name = format!("{}-{}", plan.name, std::process::id());
     let options = Options { name: Some(&name), bare, ..Options::default() };
@@ -129,16 +129,22 @@ pub(super) fn inside_timed<T: DeserializeOwned>(
     part: &[&str],
 ) -> Result<(f64, T), NoFigure> {
     let (lab, times) = timed_start(&setting.base, plan, false)?;
-    let answer = run_inside(setting, lab.lab(), part);
+    let answer = run_inside(&setting.testbed, lab.lab(), "bench", part);
     lab.down(&mut || {}).map_err(NoFigure::failed)?;
     Ok((times.whole, answer?))
 }
 
-fn run_inside<T: DeserializeOwned>(setting: &Setting, lab: &Lab, part: &[&str]) -> Result<T, NoFigure> {
+/// Runs a verb of this program in a lab, outside of every node, and reads the JSON that it prints.
+pub(crate) fn run_inside<T: DeserializeOwned>(
+    testbed: &Path,
+    lab: &Lab,
+    verb: &str,
+    part: &[&str],
+) -> Result<T, NoFigure> {
     let nothing = File::open("/dev/null").map_err(NoFigure::failed)?;
     let (samples, out) = pipe2(OFlag::O_CLOEXEC).map_err(NoFigure::failed)?;
     let words = std::io::stderr();
-    let argv = [setting.testbed.as_os_str(), "bench".as_ref()].into_iter().chain(part.iter().map(OsStr::new));
+    let argv = [testbed.as_os_str(), verb.as_ref()].into_iter().chain(part.iter().map(OsStr::new));
     let command = Command::new(None, argv);
     let mut running = lab.exec(command, [nothing.as_fd(), out.as_fd(), words.as_fd()]).map_err(NoFigure::failed)?;
     drop(out);
@@ -157,21 +163,21 @@ fn milliseconds(from: Instant, to: Instant) -> f64 {
 
 /// Memory of a process, in mebibytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Weight {
+pub(crate) struct Weight {
     /// Its share of what it shares, and all that only it uses.
     pub proportional: f64,
     /// In memory at all.
     pub resident: f64,
 }
 
-/// What the router-core processes of a lab weigh.
-fn daemon_weights(lab: &Lab) -> Result<Vec<Weight>, NoFigure> {
+/// What the processes of a lab that have one of these names weigh.
+pub(crate) fn daemon_weights(lab: &Lab, names: &[&str]) -> Result<Vec<Weight>, NoFigure> {
     let supervisor = lab.supervisor().map_err(NoFigure::failed)?;
     let own = fs::read_link(format!("/proc/{supervisor}/ns/pid"))
         .map_err(|error| NoFigure::failed(format!("the lab's process namespace: {error}")))?;
     let is_daemon = |process: &PathBuf| {
         fs::read_link(process.join("ns/pid")).is_ok_and(|found| found == own)
-            && fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == "router-core")
+            && fs::read_to_string(process.join("comm")).is_ok_and(|name| names.contains(&name.trim_end()))
     };
     let processes = fs::read_dir("/proc").map_err(NoFigure::failed)?;
     processes

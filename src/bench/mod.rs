@@ -14,6 +14,7 @@ pub mod member;
 mod networks;
 mod place;
 pub mod simulate;
+pub mod state;
 mod table;
 
 use std::path::PathBuf;

@@ -170,7 +170,7 @@ fn simulate(plan: &Plan) -> Result<Duration, NoFigure> {
 }
 
 /// What this thread has used of a processor so far.
-fn processor_time() -> Result<Duration, NoFigure> {
+pub(super) fn processor_time() -> Result<Duration, NoFigure> {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).map_err(NoFigure::failed)
 }
 

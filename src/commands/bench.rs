@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::labs::Where;
 use super::{Failure, Outcome, Result};
-use crate::bench::{NoFigure, Report, Setting, bulk, chain, failover, grid, lab, member, render, simulate};
+use crate::bench::{NoFigure, Report, Setting, bulk, chain, failover, grid, lab, member, render, simulate, state};
 
 /// Measurements of each variant, unless asked for otherwise.
 const ROUNDS: usize = 5;
@@ -57,6 +57,8 @@ enum Experiment {
     SimulateGrid,
     /// Random schedules a second of `testbed explore` on one core.
     Explore,
+    /// 10,000 (S,G) that a router of sparse mode learns from joins: how many a second, and the memory of each.
+    SparseState,
     /// The bulk sender and receiver beside a bare loop.
     Bulk,
 }
@@ -86,6 +88,8 @@ enum Part {
     Simulated { what: simulate::What },
     #[command(hide = true)]
     Explored,
+    #[command(hide = true)]
+    State,
     #[command(hide = true)]
     BulkBare,
     #[command(hide = true)]
@@ -140,6 +144,9 @@ pub fn run(args: Args) -> Result {
     if chosen(Experiment::Explore) {
         report.series.extend(simulate::search(&setting, &mut tell));
     }
+    if chosen(Experiment::SparseState) {
+        report.series.extend(state::experiment(&setting, &mut tell));
+    }
     if chosen(Experiment::Bulk) {
         report.series.extend(bulk::experiment(&setting, &mut tell));
     }
@@ -166,6 +173,7 @@ fn run_part(part: &Part, testbed: &Path) -> Result {
         Part::Grid { what } => give(grid::measure(what)),
         Part::Simulated { what } => give(simulate::measure(what)),
         Part::Explored => give(simulate::explored()),
+        Part::State => give(state::measure()),
         Part::BulkBare => give(bulk::bare(testbed)),
         Part::BulkStamped => give(bulk::stamped()),
     }

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod capture;
+mod compare;
 mod ends;
 mod interface;
 mod ready;
@@ -36,6 +37,8 @@ enum Role {
     Run(run::Args),
     /// Captures wires to standard output.
     Capture(capture::Args),
+    /// Puts the lab through the events that daemons are compared by, and prints what was measured.
+    Compare(compare::Args),
     /// Send a stamped stream from this node.
     Send(send::Args),
     /// Receive a group in this node.
@@ -53,6 +56,7 @@ pub fn run(args: Args) -> Result {
     match args.role {
         Role::Run(args) => run::run(&plan()?, args),
         Role::Capture(args) => capture::run(&plan()?, args),
+        Role::Compare(args) => compare::run(&plan()?, args),
         Role::Probe => match lab::probe::run() {
             Ok(()) => Ok(Outcome::Held.into()),
             Err(error) => Err(Failure::machine(error.to_string())),

@@ -8,6 +8,7 @@ use crate::topology::plan::Plan;
 pub mod agree;
 pub mod bench;
 pub mod capture;
+pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod down;
@@ -140,6 +141,8 @@ pub enum Command {
     Schema(schema::Args),
     /// Print a shell's completions.
     Completions(completions::Args),
+    /// Put every daemon of sparse mode that is installed through the same events, and compare.
+    Compare(compare::Args),
     /// Measure what this machine can do with labs, and compare.
     Bench(bench::Args),
     /// Processes that a lab runs for itself.
@@ -177,6 +180,7 @@ impl Command {
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Bench(args) => bench::run(args),
+            Command::Compare(args) => compare::run(args),
             Command::Inside(args) => inside::run(args),
         }
     }

@@ -14,7 +14,7 @@ use crate::network::simulated::{self, SimulatedNetwork};
 use crate::report::Report;
 use crate::scenario::{self, ScenarioReport, Verdict};
 use crate::topology;
-use crate::topology::plan::{Daemon, NodeKind, Plan};
+use crate::topology::plan::{Daemon, Plan};
 
 /// Arguments of `testbed simulate`.
 #[derive(Debug, clap::Args)]
@@ -93,11 +93,7 @@ fn prepare(plan: &mut Plan, args: &Args) {
     plan.seed = args.seed.unwrap_or(plan.seed);
     plan.timers = args.timers.unwrap_or(plan.timers);
     if args.substitute == Some(Substitute::RouterCore) {
-        for node in &mut plan.nodes {
-            if let NodeKind::Router(router) = &mut node.kind {
-                router.daemon = Daemon::RouterCore;
-            }
-        }
+        plan.substitute(&Daemon::RouterCore);
     }
 }
 

@@ -85,6 +85,8 @@ pub struct ControlSighting {
     pub groups: Vec<IpAddr>,
     /// When.
     pub time: Time,
+    /// Octets of the message, IP headers not among them.
+    pub length: usize,
     /// A PIM message itself.
     pub pim: Option<Arc<pim::Message>>,
 }

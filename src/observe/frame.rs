@@ -42,6 +42,16 @@ pub enum Content<'a> {
     Other(u8),
 }
 
+impl Content<'_> {
+    /// Octets of a control message; 0 for anything else.
+    pub fn message_length(&self) -> usize {
+        match self {
+            Content::Igmp(message) | Content::Pim(message) => message.len(),
+            Content::Udp { .. } | Content::Other(_) => 0,
+        }
+    }
+}
+
 impl<'a> Packet<'a> {
     /// Reads a frame; none if it carries no IP packet whose header was captured whole.
     pub fn parse(frame: &'a [u8]) -> Option<Packet<'a>> {

@@ -228,6 +228,7 @@ impl Store {
             destination: packet.destination,
             groups,
             time,
+            length: packet.content.message_length(),
             pim,
         });
         self.control += 1;

@@ -488,6 +488,7 @@ fn query(node: NodeId, at_ms: u64) -> ControlSighting {
         destination: "224.0.0.1".parse().unwrap(),
         groups: Vec::new(),
         time: Time(1_000_000_000 + at_ms * 1_000_000),
+        length: 12,
         pim: None,
     }
 }

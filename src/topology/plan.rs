@@ -281,6 +281,15 @@ impl Plan {
         &self.nodes[at.node.0].interfaces[at.interface]
     }
 
+    /// Puts one daemon into every router, whichever the file has there.
+    pub fn substitute(&mut self, daemon: &Daemon) {
+        for node in &mut self.nodes {
+            if let NodeKind::Router(router) = &mut node.kind {
+                router.daemon = daemon.clone();
+            }
+        }
+    }
+
     /// Finds a node by name.
     pub fn find_node(&self, name: &str) -> Option<NodeId> {
         self.nodes.iter().position(|n| n.name == name).map(NodeId)

@@ -192,6 +192,7 @@ fn take(plan: &Plan, wire: WireId, kept: &Kept, read: &mut Read) {
             destination: *destination,
             groups,
             time: kept.time,
+            length: payload.len(),
             pim,
         }),
         Ok(None) => {}
