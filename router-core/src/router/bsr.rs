@@ -31,14 +31,14 @@ impl Router {
         if ranges.is_empty() {
             return;
         }
-        for range in ranges {
-            let of_range = self.rps.learned().filter(|(_, learned, _)| *learned == range);
+        for range in &ranges {
+            let of_range = self.rps.learned().filter(|(_, learned, _)| learned == range);
             let mut rps: Vec<IpAddr> = of_range.flat_map(|(_, _, learned)| learned.rps.keys().copied()).collect();
             rps.sort_unstable();
             rps.dedup();
-            self.event(now, EventKind::RpSet { range, rps });
+            self.event(now, EventKind::RpSet { range: *range, rps });
         }
-        self.with_sparse(now, |sparse, context| sparse.rp_changed(context));
+        self.with_sparse(now, |sparse, context| sparse.rp_changed(context, &ranges));
     }
 
     /// A bootstrap message or a candidate RP's advertisement was heard.

@@ -1,5 +1,6 @@
 //! What happens around: routes, neighbours, members, interfaces and rendezvous points change.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -55,14 +56,19 @@ impl Sparse {
         }
     }
 
-    /// Rendezvous points are others.
-    pub fn rp_changed(&mut self, context: &mut Context<'_>) {
+    /// The rendezvous points of these ranges are others: groups elsewhere keep theirs.
+    pub fn rp_changed(&mut self, context: &mut Context<'_>, ranges: &BTreeSet<IpNet>) {
         self.roll(context);
-        let mut groups: Vec<IpAddr> = self.stars.keys().copied().collect();
-        let local = self.sources.iter().filter(|(_, entry)| entry.keepalive).map(|((group, _), _)| *group);
-        groups.extend(local);
-        groups.sort_unstable();
-        groups.dedup();
+        let mut groups = BTreeSet::new();
+        for range in ranges {
+            let (first, last) = (range.network(), range.broadcast());
+            groups.extend(self.stars.range(first..=last).map(|(group, _)| *group));
+            // The lowest of all addresses: every source of the first group counts.
+            let lowest = IpAddr::from([0, 0, 0, 0]);
+            let from = self.sources.range((first, lowest)..);
+            let within = from.take_while(|((group, _), _)| *group <= last);
+            groups.extend(within.filter(|(_, entry)| entry.keepalive).map(|((group, _), _)| *group));
+        }
         for group in groups {
             self.evaluate_group(context, group);
         }
