@@ -178,6 +178,9 @@ pub struct Pim {
     pub assert_time: Option<Span>,
     /// DR Priority that hellos announce (RFC 7761 §4.3.1, default 1): the highest is the designated router of the link.
     pub dr_priority: Option<u32>,
+    /// Whether hellos set the T bit, and this router keeps track of which neighbours have joined wherever all of them set it, too
+    /// (RFC 7761 §4.3.3, default no).
+    pub explicit_tracking: Option<bool>,
     /// Whether bootstrap messages neither enter nor leave here (default no): the edge of a bootstrap domain (RFC 5059 §3.1).
     pub bsr_border: Option<bool>,
     /// Sources of source-specific groups for members that cannot name any: IGMPv1 and v2 hosts, and any-source joins.
@@ -290,6 +293,7 @@ impl Pim {
             lan_prune_delay,
             assert_time,
             dr_priority,
+            explicit_tracking,
             bsr_border,
             ssm_mapping,
             graft_retry_period,

@@ -125,6 +125,8 @@ pub struct Pim {
     pub dr_priority: Option<u32>,
     /// Neighbours here.
     pub neighbours: usize,
+    /// Whether it is tracked which neighbours have joined: everybody on the link sets the T bit (RFC 7761 §4.3.3).
+    pub tracking: bool,
 }
 
 /// The IGMP side of an interface.
@@ -278,6 +280,9 @@ pub struct TreeInterface {
     pub assert: String,
     /// The assert winner, if there is one.
     pub assert_winner: Option<IpAddr>,
+    /// The neighbours that have joined here, where they are tracked (RFC 7761 §4.3.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Vec<IpAddr>>,
     /// Running timers by their RFC names (`PPT`, `PT`, `AT`; `ET`, and those of (S,G,rpt) as `rpt-ET`, `rpt-PPT`), in milliseconds left.
     pub timers: BTreeMap<String, u64>,
 }

@@ -224,6 +224,7 @@ fn interface_keys(set: Pim) -> Pim {
         lan_prune_delay: set.lan_prune_delay,
         assert_time: set.assert_time,
         dr_priority: set.dr_priority,
+        explicit_tracking: set.explicit_tracking,
         bsr_border: set.bsr_border,
         ssm_mapping: set.ssm_mapping,
         ..Pim::default()

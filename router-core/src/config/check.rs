@@ -147,6 +147,12 @@ pub enum ConfigError {
         /// Register_Probe_Time.
         probe: Span,
     },
+    /// The T bit is part of an option that is switched off.
+    #[error("{place}: `explicit-tracking` is said by the LAN Prune Delay option, and `lan-prune-delay` is false")]
+    TrackingUnsaid {
+        /// The router or an interface.
+        place: String,
+    },
     /// A mapping for groups that are not source-specific.
     #[error("ssm-mapping of {place}: {groups} is not within ssm-range, so that no member of it would be mapped")]
     MappingNotSsm {

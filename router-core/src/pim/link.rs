@@ -313,10 +313,16 @@ impl Link {
         self.address.is_some() && self.dr() == self.address
     }
 
-    /// `Suppression_Enabled(I)`: not everybody on the link, this router included, can do without join suppression (RFC 7761 §4.3.3).
+    /// `Suppression_Enabled(I)`: not everybody on the link can do without join suppression (RFC 7761 §4.3.3).
     pub fn is_suppression_enabled(&self) -> bool {
         let tracks = |neighbour: &Neighbour| neighbour.hello.lan_prune_delay.is_some_and(|delay| delay.tracking);
         !self.is_lan_delay_enabled() || !self.neighbours.values().all(tracks)
+    }
+
+    /// Whether each neighbour's joins are heard, and who has joined is tracked: everybody on the link, this router included, sets the T bit
+    /// (RFC 7761 §4.3.3).
+    pub fn is_tracking(&self) -> bool {
+        self.settings.explicit_tracking && !self.is_suppression_enabled()
     }
 
     /// When a neighbour's hold time runs out; none if never.
@@ -381,7 +387,7 @@ impl Link {
         Hello {
             hold_time: Some(self.settings.hello_hold_time),
             lan_prune_delay: self.settings.lan_prune_delay.then_some(LanPruneDelay {
-                tracking: false,
+                tracking: self.settings.explicit_tracking,
                 propagation_delay: self.settings.propagation_delay,
                 override_interval: self.settings.override_interval,
             }),

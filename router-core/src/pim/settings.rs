@@ -49,6 +49,8 @@ pub struct LinkSettings {
     pub state_refresh_interval: Option<u8>,
     /// DR priority that hellos announce (RFC 7761 §4.3.1); none without sparse mode.
     pub dr_priority: Option<u32>,
+    /// The T bit that hellos announce (RFC 7761 §4.3.3): this router can do without join suppression, and tracks who has joined.
+    pub explicit_tracking: bool,
     /// Most neighbours.
     pub neighbours: usize,
 }
@@ -110,6 +112,7 @@ impl LinkSettings {
             assert_time: or(pim.assert_time, ASSERT_TIME),
             state_refresh_interval: pim.state_refresh.unwrap_or(true).then(|| refresh_seconds(pim)),
             dr_priority: None,
+            explicit_tracking: false,
             neighbours,
         }
     }
@@ -121,6 +124,7 @@ impl LinkSettings {
     pub fn sparse(self, pim: &Pim, has_dense_groups: bool) -> LinkSettings {
         LinkSettings {
             dr_priority: Some(pim.dr_priority.unwrap_or(DR_PRIORITY)),
+            explicit_tracking: pim.explicit_tracking.unwrap_or(false),
             state_refresh_interval: self.state_refresh_interval.filter(|_| has_dense_groups),
             ..self
         }

@@ -61,6 +61,7 @@ impl Router {
             elected: designated_router.is_some() && link.is_dr(),
             dr_priority: link.settings().dr_priority,
             neighbours: link.neighbours().len(),
+            tracking: link.is_tracking(),
         })
     }
 
@@ -191,6 +192,7 @@ impl Router {
                         downstream_rpt: None,
                         assert: state.assert.name().to_owned(),
                         assert_winner: dense::macros::assert_winner(&self.ports, entry, *id),
+                        joined: None,
                         timers: left(&dense::entry::Timer::of_interface(*key, *id)),
                     };
                     (self.name(*id), shown)
@@ -230,6 +232,7 @@ impl Router {
                         downstream_rpt: None,
                         assert: state.assert.name().to_owned(),
                         assert_winner: winner(id, state.assert),
+                        joined: sparse.tracked(now, Id::all(group), id),
                         timers: left(Timer::of_interface(Id::all(group), id)),
                     };
                     (self.name(id), shown)
@@ -259,6 +262,7 @@ impl Router {
                         downstream_rpt: (state.rpt != Rpt::NoInfo).then(|| state.rpt.name().to_owned()),
                         assert: state.assert.name().to_owned(),
                         assert_winner: winner(id, state.assert),
+                        joined: sparse.tracked(now, key.into(), id),
                         timers: left(Timer::of_interface(key.into(), id)),
                     };
                     (self.name(id), shown)

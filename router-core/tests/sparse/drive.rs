@@ -27,10 +27,10 @@ pim:
   register-suppression-time: 30s
   rp: [{address: 10.7.7.7}, {address: 10.0.3.1, groups: 239.1.2.0/24}]
 interfaces:
-  - {name: eth0}
+  - {name: eth0, pim: {explicit-tracking: true}}
   - {name: eth1, ttl-threshold: 4}
   - {name: eth2, boundary: [239.9.9.0/24], pim: {lan-prune-delay: false, ssm-mapping: [{groups: 232.1.1.0/24, sources: [10.9.0.1]}]}}
-  - {name: eth3, igmp: {fast-leave: true}}
+  - {name: eth3, igmp: {fast-leave: true}, pim: {explicit-tracking: true}}
 limits: {groups-per-interface: 4, sources-per-group: 3, neighbours-per-interface: 3, forwarding-entries: 6}
 ";
 const PORTS: u8 = 4;
@@ -425,9 +425,10 @@ fn check_tree(tree: &Tree) {
         None => assert!(!ssm, "a source-specific group has no shared tree: {tree:?}"),
     }
     for (name, state) in &tree.interfaces {
-        let TreeInterface { downstream, downstream_rpt, assert, timers, assert_winner } = state;
+        let TreeInterface { downstream, downstream_rpt, assert, timers, assert_winner, joined } = state;
         let is_rpf = tree.rpf_interface.as_ref() == Some(name);
         assert_eq!(timers.contains_key("PPT"), downstream == "prune-pending", "{tree:?}");
+        assert!(joined.as_ref().is_none_or(|joined| joined.len() <= NEIGHBOURS && downstream != "no-info"), "{tree:?}");
         // Without a timer, a join holds for ever.
         assert!(!timers.contains_key("ET") || downstream != "no-info", "{tree:?}");
         let rpt = downstream_rpt.as_deref();

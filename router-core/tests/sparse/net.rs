@@ -181,8 +181,10 @@ impl Net {
         let wires: Vec<usize> = self.plan.routers[router].iter().copied().collect();
         let names = wires.iter().enumerate().map(|(at, _)| format!("{{name: eth{at}}}")).collect::<Vec<_>>().join(", ");
         let (seed, rp, more) = (self.random.bits() >> 1, loopback(self.plan.rp), self.plan.more);
+        // In every other network all routers track who has joined.
+        let tracking = self.plan.rp % 2 == 0;
         let config = format!(
-            "multicast: pim-sm\nseed: {seed}\npim: {{{PIM}, rp: [{{address: {rp}}}]{more}}}\ninterfaces: [{names}]\nigmp: {{query-interval: 10s}}"
+            "multicast: pim-sm\nseed: {seed}\npim: {{{PIM}, explicit-tracking: {tracking}, rp: [{{address: {rp}}}]{more}}}\ninterfaces: [{names}]\nigmp: {{query-interval: 10s}}"
         );
         let router = Router::new(Config::from_yaml(&config).unwrap());
         Node { router, wires, kernel: BTreeMap::new(), unresolved: BTreeMap::new() }

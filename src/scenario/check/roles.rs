@@ -148,8 +148,7 @@ pub fn rp<N: Network>(
     let began = run.network.now();
     // By router, the addresses of which one is right; none where it should know of nobody.
     let answering = at.iter().filter(|node| answers(run, **node));
-    let wanted: Vec<(NodeId, Vec<IpAddr>)> =
-        answering.map(|node| (*node, right_rps(run, *node, group, is))).collect();
+    let wanted: Vec<(NodeId, Vec<IpAddr>)> = answering.map(|node| (*node, right_rps(run, *node, group, is))).collect();
     if wanted.is_empty() {
         return Ok(Judgement::failed("none of the routers runs: none says which rendezvous point it uses".to_owned()));
     }

@@ -383,6 +383,9 @@ keys! {
         pub sabotage: Option<PimSabotage>,
         /// DR Priority that hellos announce: the highest is the designated router (default 1; sparse mode).
         pub dr_priority: Option<Int<0, { u32::MAX as i64 }>>,
+        /// Whether hellos set the T bit, and it is tracked which neighbours have joined where all of them do, too: prunes then wait for nobody
+        /// (default no; sparse mode).
+        pub explicit_tracking: Option<bool>,
         /// Whether bootstrap messages neither enter nor leave here (default no; sparse mode).
         pub bsr_border: Option<bool>,
         /// Sources of source-specific groups for members that cannot name any (sparse mode).
@@ -437,6 +440,7 @@ impl Pim {
     pub fn sparse_keys(&self) -> Vec<&'static str> {
         [
             ("dr-priority", self.dr_priority.is_some()),
+            ("explicit-tracking", self.explicit_tracking.is_some()),
             ("bsr-border", self.bsr_border.is_some()),
             ("ssm-mapping", self.ssm_mapping.is_some()),
             ("join-prune-period", self.join_prune_period.is_some()),

@@ -44,7 +44,14 @@ impl Resolver<'_> {
         let mut pim = own.or(default);
         let given =
             node.pim.iter().map(|pim| (&pim.span, &pim.value)).chain(ends.iter().map(|at| (&at.span, &at.value.0)));
-        for (span, pim) in given.filter(|_| !is_sparse) {
+        for (span, pim) in given {
+            if pim.explicit_tracking == Some(true) && pim.lan_prune_delay == Some(false) {
+                let only = "for hellos with `lan-prune-delay`, which carries its bit";
+                self.fault(span, FaultKind::KeyNotHere { key: "explicit-tracking".into(), only });
+            }
+            if is_sparse {
+                continue;
+            }
             for key in pim.sparse_keys() {
                 self.fault(span, FaultKind::KeyNotHere { key: key.into(), only: SPARSE_ONLY });
             }
@@ -130,6 +137,7 @@ impl Resolver<'_> {
             state_refresh_ttl: pim.state_refresh_ttl.map(Int::get),
             sabotage: pim.sabotage,
             dr_priority: pim.dr_priority.map(Int::get),
+            explicit_tracking: pim.explicit_tracking,
             bsr_border: pim.bsr_border,
             join_prune_period: span(&pim.join_prune_period, "join-prune-period", LEAST, PERIOD),
             join_prune_hold_time: span(&pim.join_prune_hold_time, "join-prune-hold-time", LEAST, HOLD),
@@ -236,6 +244,7 @@ fn all_groups() -> IpNet {
 fn without_sparse(pim: Pim) -> Pim {
     Pim {
         dr_priority: None,
+        explicit_tracking: None,
         bsr_border: None,
         ssm_mapping: None,
         join_prune_period: None,

@@ -28,6 +28,10 @@ impl Config {
                 errors.push(ConfigError::NotPim { place: place.to_owned() });
             }
             check_pim(place, pim, errors);
+            let in_force = pim.or(&self.pim);
+            if in_force.explicit_tracking == Some(true) && in_force.lan_prune_delay == Some(false) {
+                errors.push(ConfigError::TrackingUnsaid { place: place.to_owned() });
+            }
             self.check_modes(place, pim, errors);
         }
         for interface in &self.interfaces {
@@ -103,8 +107,12 @@ fn dense_keys(pim: &Pim) -> [(&'static str, bool); 9] {
 }
 
 /// Keys of sparse mode that an interface may have, and whether they are set.
-fn sparse_interface_keys(pim: &Pim) -> [(&'static str, bool); 2] {
-    [("dr-priority", pim.dr_priority.is_some()), ("ssm-mapping", pim.ssm_mapping.is_some())]
+fn sparse_interface_keys(pim: &Pim) -> [(&'static str, bool); 3] {
+    [
+        ("dr-priority", pim.dr_priority.is_some()),
+        ("explicit-tracking", pim.explicit_tracking.is_some()),
+        ("ssm-mapping", pim.ssm_mapping.is_some()),
+    ]
 }
 
 /// Keys of sparse mode that hold for the whole router, and whether they are set.

@@ -250,6 +250,18 @@ fn a_deaf_querier_is_accepted_by_a_daemon_built_for_it() {
 }
 
 #[test]
+fn what_hellos_do_not_say_is_not_asked_of_them() {
+    refused(
+        "{multicast: pim-sm, pim: {explicit-tracking: true}, interfaces: [{name: eth0, pim: {lan-prune-delay: false}}]}",
+        "eth0: `explicit-tracking` is said by the LAN Prune Delay option, and `lan-prune-delay` is false",
+    );
+    refused(
+        "{multicast: pim-dm, pim: {explicit-tracking: true}}",
+        "explicit-tracking in pim of the router has no effect without multicast: pim-sm",
+    );
+}
+
+#[test]
 fn the_bootstrap_mechanisms_times_keep_their_order() {
     let of = |pim: &str| complaints(&format!("{{multicast: pim-sm, pim: {{{pim}}}}}"));
     assert!(

@@ -40,7 +40,7 @@ impl Sparse {
     }
 
     /// The end of a state that is held for some seconds; none for ever.
-    fn held(now: Time, seconds: u16) -> Option<Time> {
+    pub(super) fn held(now: Time, seconds: u16) -> Option<Time> {
         (seconds != HOLD_FOR_EVER).then(|| now + Duration::from_secs(seconds.into()))
     }
 
@@ -66,7 +66,11 @@ impl Sparse {
 
     fn start_prune_pending(&mut self, context: &Context<'_>, timer: Timer, i: InterfaceId) {
         let Some(link) = macros::link(context.ports, i) else { return };
-        let many = link.neighbours().len() > 1;
+        let known = match timer {
+            Timer::PrunePending(tree, i) => self.is_tracked_empty(context.now, tree, i),
+            _ => false,
+        };
+        let many = link.neighbours().len() > 1 && !known;
         let pending = if many { link.jp_override_interval() } else { Duration::ZERO };
         self.timers.set(timer, context.now + pending);
     }
@@ -91,6 +95,9 @@ impl Sparse {
             };
             let Some(state) = state else { return false };
             *state = after;
+        }
+        if after == downstream::State::NoInfo {
+            self.tracked.end(tree, i);
         }
         let machine = if tree.source.is_some() { Machine::SparseDownstream } else { Machine::SparseDownstreamAll };
         self.coverage.note(machine, &before, &event);

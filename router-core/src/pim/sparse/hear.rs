@@ -27,6 +27,7 @@ enum About {
 #[derive(Clone, Copy)]
 struct Heard {
     interface: InterfaceId,
+    from: IpAddr,
     upstream: IpAddr,
     hold_time: u16,
 }
@@ -36,17 +37,23 @@ impl Sparse {
     pub fn hear(&mut self, context: &mut Context<'_>, interface: InterfaceId, from: IpAddr, message: &Message) {
         self.roll(context);
         match message {
-            Message::JoinPrune(message) => self.hear_join_prune(context, interface, message),
+            Message::JoinPrune(message) => self.hear_join_prune(context, interface, from, message),
             Message::Assert(message) => self.hear_assert(context, interface, from, message),
             _ => {}
         }
     }
 
-    fn hear_join_prune(&mut self, context: &mut Context<'_>, interface: InterfaceId, message: &JoinPrune) {
+    fn hear_join_prune(
+        &mut self,
+        context: &mut Context<'_>,
+        interface: InterfaceId,
+        from: IpAddr,
+        message: &JoinPrune,
+    ) {
         let Some(own) = macros::my_ip_address(context.ports, interface) else { return };
         let (upstream, hold_time) = (message.upstream, message.hold_time);
         let to_me = upstream == own;
-        let heard = Heard { interface, upstream, hold_time };
+        let heard = Heard { interface, from, upstream, hold_time };
         let mut joined = BTreeSet::new();
         for set in &message.groups {
             let group = set.group;
@@ -97,7 +104,7 @@ impl Sparse {
                         continue;
                     }
                     let tree = Tree::all(group);
-                    let changed = self.downstream(context, tree, i, downstream::Event::ReceiveJoin, hold_time);
+                    let changed = self.hear_join(context, tree, heard);
                     let noinfo = self.assert(context, tree, i, assert::Event::ReceiveJoin, None);
                     let mut pruned = false;
                     for key in self.sources_of(group) {
@@ -112,7 +119,7 @@ impl Sparse {
                 (About::All(_), Word::Prune) => {
                     let tree = Tree::all(group);
                     if self.stars.contains_key(&group) {
-                        self.downstream(context, tree, i, downstream::Event::ReceivePrune, hold_time);
+                        self.hear_prune(context, tree, heard);
                         self.evaluate_group(context, group);
                     }
                 }
@@ -133,7 +140,7 @@ impl Sparse {
                     if self.ensure(context, key).is_err() {
                         continue;
                     }
-                    let changed = self.downstream(context, key.into(), i, downstream::Event::ReceiveJoin, hold_time);
+                    let changed = self.hear_join(context, key.into(), heard);
                     let noinfo = self.assert(context, key.into(), i, assert::Event::ReceiveJoin, None);
                     if changed || !noinfo {
                         self.evaluate_source(context, key);
@@ -142,13 +149,31 @@ impl Sparse {
                 (About::Source(source), Word::Prune) => {
                     let key = EntryKey { source, group };
                     if self.sources.contains_key(&(group, source)) {
-                        self.downstream(context, key.into(), i, downstream::Event::ReceivePrune, hold_time);
+                        self.hear_prune(context, key.into(), heard);
                         self.evaluate_source(context, key);
                     }
                 }
             }
         }
         self.run_out(context);
+    }
+
+    /// A join to this router. Gives whether the state of the interface changed.
+    fn hear_join(&mut self, context: &mut Context<'_>, tree: Tree, heard: Heard) -> bool {
+        let Heard { interface: i, from, hold_time, .. } = heard;
+        let v = self.view(context, tree);
+        let before = if tree.source.is_some() { v.entry.downstream(i) } else { v.star.downstream(i) };
+        let changed = self.downstream(context, tree, i, downstream::Event::ReceiveJoin, hold_time);
+        self.track_join(context, tree, i, from, hold_time, before == downstream::State::NoInfo);
+        changed
+    }
+
+    /// A prune to this router. Where others are known to have joined, it is the word of one alone.
+    fn hear_prune(&mut self, context: &mut Context<'_>, tree: Tree, heard: Heard) {
+        let Heard { interface: i, from, hold_time, .. } = heard;
+        if !self.track_prune(context, tree, i, from) {
+            self.downstream(context, tree, i, downstream::Event::ReceivePrune, hold_time);
+        }
     }
 
     /// Runs what was to expire at once: prunes where nobody else could object.

@@ -27,6 +27,7 @@ pub mod rendezvous;
 mod send;
 pub mod settings;
 mod state;
+mod tracking;
 pub mod upstream;
 pub mod upstream_rpt;
 
@@ -56,6 +57,7 @@ use index::Index;
 use macros::{Ports, View};
 use outbox::Outbox;
 use settings::SparseSettings;
+use tracking::Tracked;
 
 static NO_STAR: Star = Star::NONE;
 static NO_SOURCE: Source = Source::NONE;
@@ -164,6 +166,7 @@ pub struct Sparse {
     sources: BTreeMap<(IpAddr, IpAddr), Box<Source>>,
     index: Index,
     timers: Timers<Timer>,
+    tracked: Tracked,
     outbox: Outbox,
     actions: Vec<Action>,
     /// Who was the designated router of each interface when it was last looked at.
@@ -183,6 +186,7 @@ impl Sparse {
             sources: BTreeMap::new(),
             index: Index::default(),
             timers: Timers::default(),
+            tracked: Tracked::default(),
             outbox: Outbox::new(),
             actions: Vec::new(),
             drs: BTreeMap::new(),

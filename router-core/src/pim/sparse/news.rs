@@ -103,6 +103,9 @@ impl Sparse {
         for tree in trees {
             self.evaluate(context, tree);
         }
+        if !matches!(change, Change::Up(_)) {
+            self.tracked.lose(i, neighbour);
+        }
         if macros::link(context.ports, i).is_some_and(|link| link.neighbours().is_empty()) {
             self.end_for_ever(context, i);
         }
@@ -140,6 +143,10 @@ impl Sparse {
     pub fn check_drs(&mut self, context: &mut Context<'_>) {
         self.roll(context);
         for (i, port) in context.ports {
+            let tracks = macros::link(context.ports, *i).is_some_and(Link::is_tracking);
+            if !tracks {
+                self.tracked.forget(*i);
+            }
             let is_own = port.state.up && macros::i_am_dr(context.ports, *i);
             let address = macros::link(context.ports, *i).and_then(Link::dr);
             let known = self.drs.insert(*i, Designated { is_own, address });
@@ -166,6 +173,7 @@ impl Sparse {
         if self.drs.remove(&i).is_some_and(|known| known.address.is_some()) {
             self.actions.push(Action::DesignatedRouter(i, None));
         }
+        self.tracked.forget(i);
         let mut lost = Vec::new();
         for (group, star) in &mut self.stars {
             if let Some(state) = star.interfaces.get(i) {
