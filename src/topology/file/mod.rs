@@ -2,10 +2,12 @@
 
 pub(super) mod generate;
 mod network;
+mod pim;
 mod repeat;
 mod scenario;
 
 pub(super) use network::*;
+pub(super) use pim::*;
 pub(super) use repeat::*;
 pub(super) use scenario::*;
 
