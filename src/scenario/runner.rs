@@ -1,6 +1,9 @@
 //! Takes a scenario through its steps.
 
-use std::collections::BTreeMap;
+mod expect;
+mod grace;
+mod limit;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,11 +14,11 @@ use super::outcome::{Figure, Finding, Place, ScenarioReport, StepReport, Value, 
 use super::records::Records;
 use super::summary;
 use crate::network::{LossId, Network, NetworkError, Time};
-use crate::oracle::{self, Convergence, Deadlines, Flow};
-use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
-use crate::topology::steps::{
-    Action, Deadline, Expectation, MessageLoss, Mistreatment, Scenario, SourceFilter, Stream, nth_group,
-};
+use crate::oracle::{self, Convergence, Flow};
+use crate::topology::plan::{NodeId, Plan};
+use crate::topology::steps::{Action, MessageLoss, Mistreatment, Scenario, SourceFilter, Stream, nth_group};
+
+pub use limit::time_limit;
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -43,9 +46,6 @@ impl Default for Options {
 
 /// The most by which a deadline moves because the network is held up.
 const HELD_UP_MAX: Duration = Duration::from_secs(30);
-
-/// How long a bridge that snoops believes in a member that it has not heard of (Linux's `multicast_membership_interval`), never scaled.
-const BRIDGE_MEMBERSHIP: Duration = Duration::from_secs(260);
 
 /// A join or leave that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,86 +291,6 @@ impl<N: Network> Run<'_, N> {
         Ok(Judgement::default())
     }
 
-    fn expect(&mut self, expectation: &Expectation) -> Result<Judgement, NetworkError> {
-        match expectation {
-            Expectation::Delivered { stream, to, within, lasting, loss, duplicates } => {
-                let within = self.deadline(*within, &self.wires_of(to), self.group_of(stream));
-                check::delivery::delivered(self, stream, to, within, *lasting, *loss, *duplicates)
-            }
-            Expectation::NotDelivered { stream, to, lasting } => {
-                check::delivery::not_delivered(self, stream, to, *lasting)
-            }
-            Expectation::Outage { stream, at, below, within } => {
-                let (wires, group) = (self.wires_of(at), self.group_of(stream));
-                let (below, within) = (self.deadline(*below, &wires, group), self.deadline(*within, &wires, group));
-                check::latency::outage(self, stream, at, below, within)
-            }
-            Expectation::JoinLatency { stream, at, below } => {
-                let below = self.deadline(*below, &self.wires_of(at), self.group_of(stream));
-                check::latency::join_latency(self, stream, at, below)
-            }
-            Expectation::LeaveLatency { wire, group, below } => {
-                let below = self.deadline(*below, &[*wire], Some(*group));
-                check::latency::leave_latency(self, *wire, *group, below)
-            }
-            Expectation::Quiet { wire, group, within, lasting } => {
-                let within = self.deadline(*within, &[*wire], *group);
-                check::wire::quiet(self, *wire, *group, within, *lasting)
-            }
-            Expectation::Seen { wire, message, from, group, count, within, since_start } => {
-                let within = self.deadline(*within, &[*wire], *group);
-                let wanted = check::wire::Wanted { message: *message, from: *from, group: *group, count: *count };
-                check::wire::seen(self, *wire, &wanted, within, *since_start)
-            }
-            Expectation::Member { at, group, present, filter, within } => {
-                let within = self.deadline(*within, &[self.plan.interface(*at).wire], Some(*group));
-                check::state::member(self, *at, *group, *present, filter.as_ref(), within)
-            }
-            Expectation::Querier { wire, is, within } => {
-                let within = self.deadline(*within, &[*wire], None);
-                check::wire::querier(self, *wire, *is, within)
-            }
-            Expectation::Neighbours { at, are, within } => {
-                let wires: Vec<WireId> = at.iter().map(|at| self.plan.interface(*at).wire).collect();
-                let within = self.deadline(*within, &wires, None);
-                check::neighbours::neighbours(self, at, are.as_deref(), within)
-            }
-            Expectation::DesignatedRouter { at, is, within } => {
-                let wires: Vec<WireId> = at.iter().map(|at| self.plan.interface(*at).wire).collect();
-                let within = self.deadline(*within, &wires, None);
-                check::roles::designated_router(self, at, *is, within)
-            }
-            Expectation::Rp { group, at, is, within } => {
-                let within = self.deadline(*within, &[], Some(*group));
-                check::roles::rp(self, *group, at, *is, within)
-            }
-            Expectation::Tree { stream, within } => {
-                let within = self.deadline(*within, &[], self.group_of(stream));
-                check::state::tree(self, stream, within)
-            }
-            Expectation::Entry { router, source, group, present, incoming, outgoing, within } => {
-                let wires: Vec<WireId> = self.plan.node(*router).interfaces.iter().map(|i| i.wire).collect();
-                let within = self.deadline(*within, &wires, Some(*group));
-                let wanted = check::state::WantedEntry {
-                    router: *router,
-                    source: *source,
-                    group: *group,
-                    incoming: *incoming,
-                    outgoing: outgoing.as_deref(),
-                };
-                check::state::entry(self, &wanted, *present, within)
-            }
-            Expectation::Scope { stream, ttls, reached, within } => {
-                let within = self.deadline(*within, &[], Some(stream.group));
-                check::scope::scope(self, stream, ttls, reached, within)
-            }
-            Expectation::Command { node, command, status, contains, within } => {
-                let within = self.deadline(*within, &[], None);
-                check::command::command(self, *node, command, *status, contains.as_deref(), within)
-            }
-        }
-    }
-
     fn join(
         &mut self,
         hosts: &[NodeId],
@@ -503,21 +423,6 @@ impl<N: Network> Run<'_, N> {
         &self.plan.node(node).name
     }
 
-    fn deadline(&self, deadline: Deadline, wires: &[WireId], group: Option<IpAddr>) -> Duration {
-        let world = self.history.now();
-        let streams = self.streams.iter().filter(|s| group.is_none_or(|group| group == s.stream.group));
-        let pace = streams.map(|s| check::latency::pace(&s.stream)).max().unwrap_or_default();
-        Deadlines::new(self.plan, world).with_slack(self.options.slack).with_pace(pace).resolve(deadline, wires, group)
-    }
-
-    fn wires_of(&self, nodes: &[NodeId]) -> Vec<WireId> {
-        nodes.iter().flat_map(|node| &self.plan.node(*node).interfaces).map(|interface| interface.wire).collect()
-    }
-
-    fn group_of(&self, stream: &str) -> Option<IpAddr> {
-        self.started(stream).map(|s| s.stream.group)
-    }
-
     /// Says of each `drop` how many messages it took. One that took none made no fault: what was to be seen was not.
     fn judge_losses(&mut self, steps: &mut [StepReport]) {
         for losing in self.losses.clone() {
@@ -543,68 +448,6 @@ impl<N: Network> Run<'_, N> {
                 });
             }
         }
-    }
-
-    /// How long routers may act by the world before a repair: asserts that were decided in it still hold.
-    fn transition_grace(&self) -> Duration {
-        let pace = self.streams.iter().map(|s| check::latency::pace(&s.stream)).max().unwrap_or_default();
-        self.convergence.settle(pace) + self.options.slack
-    }
-
-    /// How long routers may go on forwarding to somebody who left.
-    fn leave_grace(&self) -> Duration {
-        self.leave_grace_with(false)
-    }
-
-    /// The same; `excludes`: to somebody who now wants all but some sources, or where somebody does.
-    fn leave_grace_with(&self, excludes: bool) -> Duration {
-        let excludes = excludes || self.history.now().excludes();
-        let is_lossy = self.mistreated.iter().any(|mistreated| mistreated.to.is_none());
-        if is_lossy || self.losses.iter().any(|losing| losing.to.is_none()) {
-            // The leave, or what asks for other members, may be among what is lost.
-            return self.silence_grace_with(excludes);
-        }
-        let world = self.history.now();
-        let deadlines = Deadlines::new(self.plan, world);
-        let wires = self.plan.wire_ids();
-        // Since one of these, the querier may be gone, or may not know the group yet: who else knows it, waits for the querier to ask.
-        let believed = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
-        let upset = self.last_fault.max(self.last_restart).map(|at| self.network.now().since(at));
-        if world.is_hindered() || upset.is_some_and(|since| since <= believed.unwrap_or_default()) {
-            return self.silence_grace_with(excludes);
-        }
-        let of = |wire| {
-            // Where hosts of an older version are, a group is kept without source lists until they are forgotten (RFC 9776 §7.3.2).
-            let older = |end: &Attachment| {
-                let of_host = self.plan.node(end.node).host().and_then(|host| host.igmp_version);
-                of_host.or(self.plan.igmp_at(*end).and_then(|igmp| igmp.version)).is_some_and(|version| version < 3)
-            };
-            if excludes || self.plan.wire(wire).ends.iter().any(older) {
-                deadlines.group_membership_interval(wire) + deadlines.relearn(wire)
-            } else {
-                deadlines.leave(wire, None)
-            }
-        };
-        wires.map(of).max().unwrap_or_default() + self.convergence.prunes + self.options.slack
-    }
-
-    /// How long routers may believe in members that they cannot hear any more.
-    fn silence_grace(&self) -> Duration {
-        self.silence_grace_with(self.history.now().excludes())
-    }
-
-    fn silence_grace_with(&self, excludes: bool) -> Duration {
-        let world = self.history.now();
-        let deadlines = Deadlines::new(self.plan, world);
-        // A source that a list leaves out comes back with the next answer, for an interval of its own.
-        let again = |wire| if excludes { deadlines.relearn(wire) } else { Duration::ZERO };
-        let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire) + again(wire)).max();
-        let snooping = self.plan.wires.iter().any(|wire| wire.kind == (WireKind::Lan { snooping: true }));
-        let bridges = if snooping { BRIDGE_MEMBERSHIP } else { Duration::ZERO };
-        members.unwrap_or_default().max(self.convergence.liveness).max(bridges)
-            + self.convergence.prunes
-            + self.convergence.rendezvous
-            + self.options.slack
     }
 
     /// Turns a failure that the measuring side may have caused into an inconclusive one.
@@ -633,51 +476,4 @@ pub(super) fn millis(span: Duration) -> Duration {
     } else {
         Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
     }
-}
-
-/// The longest that a scenario can take by its own steps, with what starting and stopping may add: who runs it gives up after that.
-pub fn time_limit(plan: &Plan, scenario: &Scenario, options: &Options) -> Duration {
-    let world = oracle::World::new();
-    let deadlines = Deadlines::new(plan, &world).with_slack(options.slack);
-    let span = |deadline: &Deadline| match deadline {
-        Deadline::After(time) => *time,
-        // With every group: the membership interval bounds what a leave may take with IGMPv1 members.
-        formula @ Deadline::Formula(_) => {
-            let interval = plan.wire_ids().map(|w| deadlines.group_membership_interval(w)).max().unwrap_or_default();
-            deadlines.resolve(*formula, &[], None).max(interval + options.slack)
-        }
-    };
-    let mut counted: BTreeMap<usize, Duration> = BTreeMap::new();
-    for (n, step) in scenario.steps.iter().enumerate() {
-        let own = match &step.action {
-            Action::Wait { time } => *time,
-            Action::Run { .. } => options.command_limit,
-            Action::Restart { .. } | Action::Kill { .. } => Duration::from_secs(20),
-            Action::Expect(expectation) => match expectation {
-                Expectation::Delivered { within, lasting, .. } | Expectation::Quiet { within, lasting, .. } => {
-                    span(within) + *lasting
-                }
-                Expectation::NotDelivered { lasting, .. } => *lasting,
-                Expectation::Outage { below, within, .. } => span(within) + span(below),
-                Expectation::JoinLatency { below, .. } | Expectation::LeaveLatency { below, .. } => span(below),
-                Expectation::Seen { within, .. }
-                | Expectation::Member { within, .. }
-                | Expectation::Querier { within, .. }
-                | Expectation::Neighbours { within, .. }
-                | Expectation::DesignatedRouter { within, .. }
-                | Expectation::Rp { within, .. }
-                | Expectation::Tree { within, .. }
-                | Expectation::Entry { within, .. }
-                | Expectation::Scope { within, .. }
-                | Expectation::Command { within, .. } => span(within),
-            },
-            _ => Duration::ZERO,
-        };
-        // Each step may drain its streams, settle, and wait for a busy machine.
-        counted.insert(n, own + Duration::from_secs(5));
-    }
-    let delays: Duration = plan.wires.iter().map(|w| w.impairment.delay + w.impairment.jitter).sum();
-    counted.values().sum::<Duration>()
-        + delays * u32::try_from(scenario.steps.len()).unwrap_or(u32::MAX)
-        + Duration::from_secs(30)
 }
