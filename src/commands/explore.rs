@@ -9,13 +9,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use router_core::coverage::{Machine, Pair};
 use serde_json::json;
 
-use super::{Failure, Outcome, Result, print};
+use super::{Failure, Outcome, Result, files, print};
 use crate::explore::Subject;
 use crate::explore::run::Kind;
 use crate::explore::search::{self, Options, Tally};
 use crate::explore::{coverage, shrink, write};
 use crate::network::simulated;
-use crate::topology;
+use crate::topology::plan::Plan;
 
 /// Arguments of `testbed explore`.
 #[derive(Debug, clap::Args)]
@@ -60,13 +60,7 @@ struct Found {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result {
-    let subjects = match subjects(&args) {
-        Ok(subjects) => subjects,
-        Err(faults) => {
-            eprint!("{faults}");
-            return Ok(Outcome::BadInput.into());
-        }
-    };
+    let Some(subjects) = subjects(&args) else { return Ok(Outcome::BadInput.into()) };
     if subjects.is_empty() {
         return Err(Failure::bad_input("no topology has such a name"));
     }
@@ -96,29 +90,23 @@ pub fn run(args: Args) -> Result {
     Ok(if tally.failed.is_empty() { Outcome::Held } else { Outcome::CheckFailed }.into())
 }
 
-fn subjects(args: &Args) -> std::result::Result<Vec<Subject>, String> {
-    let terminal = std::io::stderr().is_terminal();
+/// What there is to search; none if something is wrong with a file, which is said.
+fn subjects(args: &Args) -> Option<Vec<Subject>> {
     let mut subjects = Vec::new();
-    let mut faults = String::new();
-    for file in &args.files {
-        match topology::load(file) {
-            Ok(plan) => {
-                if args.filter.as_ref().is_some_and(|filter| !plan.name.contains(filter.as_str())) {
-                    continue;
-                }
-                faults.extend(simulated::refusals(&plan).iter().map(|line| format!("{}: {line}\n", plan.file)));
-                faults.push_str(&super::refusals(&plan));
-                match Subject::of(&plan) {
-                    Ok(subject) => subjects.push(subject),
-                    Err(why) => {
-                        let _ = writeln!(faults, "{why}");
-                    }
-                }
-            }
-            Err(wrong) => faults.push_str(&wrong.render(terminal)),
+    let look = |plan: &mut Plan| {
+        if args.filter.as_ref().is_some_and(|filter| !plan.name.contains(filter.as_str())) {
+            return Vec::new();
         }
-    }
-    if faults.is_empty() { Ok(subjects) } else { Err(faults) }
+        let mut cannot = simulated::refusals(plan);
+        match Subject::of(plan) {
+            Ok(subject) => subjects.push(subject),
+            // It names the file, as each line here will.
+            Err(why) => cannot.push(why.strip_prefix(&format!("{}: ", plan.file)).unwrap_or(&why).to_owned()),
+        }
+        cannot
+    };
+    files::plans(&args.files, look)?;
+    Some(subjects)
 }
 
 /// Shrinks the first violation of each topology and kind, and writes its file.
