@@ -182,7 +182,7 @@ impl Net {
         let names = wires.iter().enumerate().map(|(at, _)| format!("{{name: eth{at}}}")).collect::<Vec<_>>().join(", ");
         let (seed, rp, more) = (self.random.bits() >> 1, loopback(self.plan.rp), self.plan.more);
         // In every other network all routers track who has joined.
-        let tracking = self.plan.rp % 2 == 0;
+        let tracking = self.plan.rp.is_multiple_of(2);
         let config = format!(
             "multicast: pim-sm\nseed: {seed}\npim: {{{PIM}, explicit-tracking: {tracking}, rp: [{{address: {rp}}}]{more}}}\ninterfaces: [{names}]\nigmp: {{query-interval: 10s}}"
         );
