@@ -213,19 +213,19 @@ fn speak_igmp(at: &At<'_>, index: usize, text: &mut String) {
     if let Some(version) = igmp.version {
         let _ = writeln!(text, " ip igmp version {version}");
     }
-    // It refuses a response interval that is not below the query interval, so the one that grows comes first.
-    if let Some(interval) = seconds(at.plan, igmp.query_interval, 125) {
-        let _ = writeln!(text, " ip igmp query-interval {interval}");
-    }
     let tenths = |value: Option<Span>, default: u64| {
         (value.is_some() || at.plan.timers != 1.0).then(|| {
             let span = value.map_or(Duration::from_secs(default), Span::get);
             units(at.plan, span, Duration::from_millis(100))
         })
     };
-    if let Some(response) = tenths(igmp.query_response_interval, 10) {
-        let _ = writeln!(text, " ip igmp query-max-response-time {response}");
-    }
+    // It refuses a response interval that is not below the query interval, which is 125 s at first.
+    let interval = seconds(at.plan, igmp.query_interval, 125).map(|secs| format!(" ip igmp query-interval {secs}\n"));
+    let response = tenths(igmp.query_response_interval, 10);
+    let text_of_response = response.map(|tenths| format!(" ip igmp query-max-response-time {tenths}\n"));
+    let is_first = response.is_some_and(|tenths| tenths < 1250);
+    let (one, other) = if is_first { (text_of_response, interval) } else { (interval, text_of_response) };
+    text.extend(one.into_iter().chain(other));
     if let Some(interval) = tenths(igmp.last_member_query_interval, 1) {
         let _ = writeln!(text, " ip igmp last-member-query-interval {interval}");
     }

@@ -358,3 +358,109 @@ fn a_host_has_no_daemon() {
     let error = prepare(&plan(Daemon::RouterCore), NodeId(1), &paths("host", &[])).unwrap_err();
     assert_eq!(error, DaemonError::NotARouter { node: "h1".into() });
 }
+
+/// A sparse mode router whose rendezvous point is its own loopback.
+fn sparse_mode(daemon: Daemon) -> Plan {
+    let mut plan = plan(daemon);
+    plan.nodes[0].loopback = vec!["10.255.0.1/32".parse().unwrap()];
+    let router = router_of(&mut plan);
+    router.multicast = Multicast::PimSm;
+    router.routes.clear();
+    plan
+}
+
+fn rp(address: &str, groups: &str) -> router_core::config::StaticRp {
+    let (address, groups) = (address.parse().unwrap(), groups.parse().unwrap());
+    router_core::config::StaticRp { address, groups, overrides: false }
+}
+
+#[test]
+fn frr_is_told_in_its_own_words_and_scaled() {
+    let mut plan = sparse_mode(Daemon::Frr);
+    plan.timers = 0.1;
+    router_of(&mut plan).pim.rp = Some(vec![rp("10.255.0.1", "239.0.0.0/8")]);
+    plan.nodes[0].interfaces[1].boundary = vec!["239.255.0.0/16".parse().unwrap()];
+    let launch = prepare(&plan, NodeId(0), &paths("frr", &["zebra", "pimd"])).unwrap();
+    assert_eq!(launch.programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>(), ["zebra", "pimd"]);
+    assert_eq!(
+        text(&launch, "frr/pimd.conf"),
+        "! r1 of lab lab\nhostname r1\n\
+         ip prefix-list boundary-eth1 deny 239.255.0.0/16 le 32\n\
+         ip prefix-list boundary-eth1 permit any\n\
+         ip pim join-prune-interval 6\n\
+         ip pim keep-alive-timer 21\n\
+         ip pim rp 10.255.0.1 239.0.0.0/8\n\
+         interface eth0\n ip pim\n ip pim hello 3 11\n ip igmp\n ip igmp query-max-response-time 10\n \
+         ip igmp query-interval 13\n ip igmp last-member-query-interval 1\nexit\n\
+         interface eth1\n ip pim\n ip pim hello 3 11\n ip igmp\n ip igmp query-max-response-time 10\n \
+         ip igmp query-interval 13\n ip igmp last-member-query-interval 1\n \
+         ip multicast boundary oil boundary-eth1\nexit\n\
+         interface lo\n ip pim\nexit\n"
+    );
+}
+
+/// FRR refuses a response interval that is not below its query interval, whichever of the two it is told of first.
+#[test]
+fn frr_hears_of_intervals_in_the_order_in_which_it_takes_them() {
+    let order = |interval: f64, response: f64| {
+        let mut plan = sparse_mode(Daemon::Frr);
+        router_of(&mut plan).igmp =
+            Igmp { query_interval: secs(interval), query_response_interval: secs(response), ..Igmp::default() };
+        let text = text(&prepare(&plan, NodeId(0), &paths("frr-order", &["zebra", "pimd"])).unwrap(), "frr/pimd.conf");
+        text.find("query-interval ").unwrap() < text.find("query-max-response-time").unwrap()
+    };
+    assert!(!order(4.0, 1.0), "4 s is below the 10 s that it has at first");
+    assert!(order(300.0, 200.0), "200 s is above the 125 s that it has at first");
+}
+
+#[test]
+fn what_frr_cannot_do_is_refused_by_name_all_of_it() {
+    let mut plan = sparse_mode(Daemon::Frr);
+    let router = router_of(&mut plan);
+    router.pim.spt_switchover = Some(router_core::config::SptSwitchover::Kbit(100));
+    router.pim.assert_time = secs(60.0);
+    router.igmp.robustness = Some(3);
+    plan.nodes[0].interfaces[0].ttl_threshold = 16;
+    plan.nodes[0].interfaces[1].pim.dr_priority = Some(0);
+    let errors: Vec<String> = check(&plan).iter().map(ToString::to_string).collect();
+    let parts = ["igmp: robustness", "pim: assert-time", "by rate", "TTL threshold 16 at eth0", "dr-priority: 0"];
+    assert_eq!(errors.len(), parts.len(), "{errors:#?}");
+    for part in parts {
+        assert!(errors.iter().any(|error| error.starts_with("r1: FRR cannot do ") && error.contains(part)), "{part}");
+    }
+}
+
+#[test]
+fn pimd_is_told_in_its_own_words() {
+    let mut plan = sparse_mode(Daemon::Pimd);
+    let router = router_of(&mut plan);
+    router.igmp.version = Some(2);
+    router.pim.rp = Some(vec![rp("10.0.0.1", "239.0.0.0/8")]);
+    plan.nodes[0].interfaces[1].pim.dr_priority = Some(7);
+    let launch = prepare(&plan, NodeId(0), &paths("pimd", &["pimd"])).unwrap();
+    assert_eq!(
+        text(&launch, "pimd.conf"),
+        "# r1 of lab lab\n\
+         phyint eth0 enable igmpv2 ttl-threshold 1\n\
+         phyint eth1 enable igmpv2 dr-priority 7 ttl-threshold 1\n\
+         igmp-query-interval 125\nigmp-querier-timeout 380\n\
+         rp-address 10.0.0.1 239.0.0.0 masklen 8\n\
+         spt-threshold packets 0 interval 5\n"
+    );
+}
+
+#[test]
+fn what_pimd_cannot_do_is_refused_by_name_all_of_it() {
+    let mut plan = sparse_mode(Daemon::Pimd);
+    plan.timers = 0.1;
+    let router = router_of(&mut plan);
+    router.pim.rp = Some(vec![rp("10.255.0.1", "239.0.0.0/8")]);
+    router.pim.join_prune_period = secs(60.0);
+    plan.nodes[0].interfaces[1].boundary = vec!["239.255.0.0/16".parse().unwrap()];
+    let errors: Vec<String> = check(&plan).iter().map(ToString::to_string).collect();
+    let parts = ["`timers: 0.1`", "rendezvous point 10.255.0.1", "join-prune-period", "boundary at eth1"];
+    assert_eq!(errors.len(), parts.len(), "{errors:#?}");
+    for part in parts {
+        assert!(errors.iter().any(|error| error.starts_with("r1: pimd cannot do ") && error.contains(part)), "{part}");
+    }
+}

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use router_core::time::Span;
 
-use super::deadlines::round_up;
+use super::deadlines::{relearn, round_up};
+use super::habits;
 use crate::topology::plan::{Attachment, Multicast, NodeId, Pim, Plan, WireId};
 
 /// Between two upcalls for packets of one entry by a wrong interface. A constant of the kernel: it never scales.
@@ -26,7 +27,8 @@ pub struct Convergence {
     /// By then routers that have come up know each other: the longest Triggered_Hello_Delay twice, for the first hello of the last that
     /// came up (§4.3.1) and for the answer of one whose own first hello it missed (§4.3.2).
     pub hello: Duration,
-    /// By then a router that fell silent is forgotten: the longest hold time that hellos announce (§4.3.3).
+    /// By then a router that fell silent is forgotten, and another one does its work: the longest hold time that hellos announce (§4.3.3),
+    /// and where a daemon waits for that, until members have reported again.
     pub liveness: Duration,
     /// By then a prune has taken effect however far from its sender: J/P_Override_Interval (§4.4.2.1) for each LAN of several
     /// downstream routers.
@@ -39,6 +41,10 @@ pub struct Convergence {
     pub is_refreshed: bool,
     /// After this time without state refresh the outcome of an assert is forgotten: the shortest Assert Time.
     pub assert_time: Duration,
+    /// How long what a router has joined is kept upstream once it is silent: the longest hold time of joins in sparse mode (RFC 7761 §4.11).
+    pub joins: Duration,
+    /// How long trees may stand that nobody wants any more, because a daemon joins as it leaves: the longest hold time of such a one's joins.
+    pub lingering: Duration,
     /// By then another rendezvous point serves the groups of one that died, or the first one does, where they are found by bootstrap
     /// messages: its advertisements run out at the bootstrap router, or that one is missed and the next one elected, which has to hear
     /// the candidates; and the next bootstrap message tells all. Nothing where none are sent.
@@ -56,6 +62,8 @@ struct Variables {
     assert_time: Duration,
     prune_hold_time: Duration,
     prune_limit: Duration,
+    /// Of joins; nothing in dense mode.
+    join_hold: Duration,
     /// None where state refresh is off.
     state_refresh_interval: Option<Duration>,
 }
@@ -85,6 +93,7 @@ impl Variables {
             assert_time: scaled(pim.assert_time, 180_000),
             prune_hold_time: round_up(scaled(pim.prune_hold_time, 210_000), SECOND),
             prune_limit: if is_sparse { round_up(join_hold, SECOND) } else { scaled(pim.prune_limit, 210_000) },
+            join_hold: if is_sparse { round_up(join_hold, SECOND) } else { Duration::ZERO },
             state_refresh_interval: (pim.state_refresh != Some(false)).then_some(refresh),
         }
     }
@@ -135,7 +144,14 @@ impl Convergence {
         Convergence {
             is_pim: true,
             hello: longest(&|v| v.triggered_hello_delay) * 2,
-            liveness: longest(&|v| v.hold_time),
+            liveness: longest(&|v| v.hold_time) + reports(plan, ends.iter().map(|(at, _)| *at)),
+            joins: longest(&|v| v.join_hold),
+            lingering: ends
+                .iter()
+                .filter(|(at, _)| lingers(plan, *at))
+                .map(|(_, v)| v.join_hold)
+                .max()
+                .unwrap_or_default(),
             prunes,
             contested,
             is_refreshed,
@@ -158,6 +174,18 @@ impl Convergence {
         }
         self.hello + self.asserts(pace) + self.prunes + self.rendezvous + pace
     }
+}
+
+fn lingers(plan: &Plan, at: Attachment) -> bool {
+    plan.node(at.node).router().is_some_and(|router| habits::of(&router.daemon).joins_when_left)
+}
+
+/// How long members take to report again where a daemon waits for that: a query interval and a response interval.
+fn reports(plan: &Plan, ends: impl Iterator<Item = Attachment>) -> Duration {
+    let waits = |at: &Attachment| {
+        plan.node(at.node).router().is_some_and(|router| habits::of(&router.daemon).serves_at_next_report)
+    };
+    ends.filter(waits).map(|at| relearn(plan, at)).max().unwrap_or_default()
 }
 
 fn runs_pim(plan: &Plan, node: NodeId) -> bool {
@@ -274,5 +302,18 @@ mod tests {
         net.link("l", a, b);
         net.router_mut(b).pim.state_refresh = Some(false);
         assert!(!Convergence::of(&net.plan()).is_refreshed);
+    }
+
+    #[test]
+    fn frr_serves_members_when_they_report_and_joins_as_it_leaves() {
+        let mut net = Net::new();
+        let (a, b) = (net.sparse("a"), net.sparse("b"));
+        net.link("l", a, b);
+        let ours = Convergence::of(&net.plan());
+        assert_eq!((ours.liveness, ours.joins, ours.lingering), (secs(105.0), secs(210.0), secs(0.0)));
+        net.router_mut(b).daemon = crate::topology::plan::Daemon::Frr;
+        // Until the members have been asked, each 125 s, and have answered, within 10 s.
+        let mixed = Convergence::of(&net.plan());
+        assert_eq!((mixed.liveness, mixed.joins, mixed.lingering), (secs(240.0), secs(210.0), secs(210.0)));
     }
 }

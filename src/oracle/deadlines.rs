@@ -75,6 +75,12 @@ impl Variables {
     }
 }
 
+/// By then the members on a router's wire have been asked and have answered: a query interval and a response interval.
+pub(super) fn relearn(plan: &Plan, at: Attachment) -> Duration {
+    let variables = Variables::of(plan, &plan.igmp_at(at).unwrap_or_default(), true);
+    variables.query_interval + variables.query_response_interval
+}
+
 pub(super) fn round_up(span: Duration, unit: Duration) -> Duration {
     let units = span.as_nanos().div_ceil(unit.as_nanos());
     unit * u32::try_from(units).unwrap_or(u32::MAX)

@@ -5,6 +5,7 @@
 //! - [`Paths`]: shortest unicast paths with all their equal-cost alternatives;
 //! - [`Deadlines`]: by when, and not before when, the protocols' own formulas let something happen;
 //! - [`Convergence`]: by when PIM has come to rest after a change;
+//! - `habits`: what the daemons of others do otherwise than the RFCs say;
 //! - [`querier`]: who should query a wire; [`designated`] and [`designated_at`]: whom PIM lets speak for it; [`rendezvous_point`]: which router serves a group.
 //!
 //! Where more than one outcome is right (a snooping bridge without a querier, a router that is stopped), the oracle says
@@ -14,6 +15,7 @@ mod convergence;
 mod deadlines;
 mod dense;
 mod flow;
+mod habits;
 mod membership;
 mod paths;
 mod rendezvous;

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use router_core::config::SptSwitchover;
 
 use super::dense::{Demand, Rpf, rpf_of_all};
+use super::habits::{self, Habits};
 use super::membership::{Certainty, accepts, runs_igmp, runs_pim, version_at, wanted};
 use super::paths::Distances;
 use super::rendezvous::{Mode, designated, mode, owner, rendezvous_point};
@@ -237,6 +238,15 @@ impl<'a> Sparse<'a> {
             return BTreeSet::new();
         }
         self.rps[at.node.0].iter().copied().filter(|rp| !self.world.is_dead(*rp)).collect()
+    }
+
+    /// What a designated router takes off the TTL of a packet that it registers.
+    pub fn hop_at_register(&self, node: NodeId) -> u8 {
+        u8::from(!self.habits(node).registers_without_a_hop)
+    }
+
+    fn habits(&self, node: NodeId) -> Habits {
+        self.plan.node(node).router().map(|router| habits::of(&router.daemon)).unwrap_or_default()
     }
 
     /// Whether registers may go on once all is settled: where the rendezvous point has members below it and cannot join the source's tree.
@@ -530,7 +540,9 @@ impl<'a> Sparse<'a> {
         if self.rps[node.0].contains(&node) {
             // Those below that have the packets by themselves have pruned them here.
             // It may have joined before they did.
-            let before = star.at_most(Certainty::No, Certainty::Maybe);
+            let stays = self.habits(node).stays_on_trees;
+            let before = if stays { Demand::both(Certainty::Yes) } else { star };
+            let before = before.at_most(Certainty::No, Certainty::Maybe);
             return if registered { needs.at_most(sure, Certainty::Yes).or(before) } else { Demand::NONE };
         }
         let is_between = registered && self.rps[node.0].iter().any(|rp| self.is_on_way(*rp, node));
@@ -556,11 +568,12 @@ impl<'a> Sparse<'a> {
     fn reach(&self) -> Vec<Option<Reach>> {
         let mut least: Vec<Option<Reach>> = vec![None; self.plan.nodes.len()];
         let registered: BTreeSet<NodeId> = self.registrars.iter().flat_map(|end| self.registers_with(*end)).collect();
+        let hop = self.registrars.iter().map(|end| u16::from(self.hop_at_register(end.node))).max().unwrap_or(1);
         for rp in self.plan.node_ids().filter(|rp| self.rps[rp.0].contains(rp) && !self.world.is_dead(*rp)) {
             least[rp.0] = if self.is_first(rp) {
                 Some(Reach { least: 1, hops: 0 })
             } else {
-                registered.contains(&rp).then_some(Reach { least: 2, hops: 1 })
+                registered.contains(&rp).then_some(Reach { least: 1 + hop, hops: hop })
             };
         }
         // Each round is a hop further from the rendezvous point.

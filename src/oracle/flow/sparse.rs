@@ -43,15 +43,16 @@ impl Walk<'_> {
     /// The designated router of the source's wire sends packets to the rendezvous point, which forwards them as if they had come to it: the
     /// hop is taken off by the designated router, which forwards them into the register (RFC 7761 §4.4.1).
     fn register(&mut self, sparse: &Sparse<'_>, step: &Step) {
+        let hop = sparse.hop_at_register(step.at.node);
         for rp in sparse.registers_with(step.at) {
-            if step.ttl <= 1 {
+            if step.ttl <= hop {
                 self.block(step.at, None, Why::TtlSpent);
                 continue;
             }
             let goes_on = sparse.keeps_registering(rp);
             let settled = if goes_on { step.settled.min(Certainty::Maybe) } else { Certainty::No };
             let sure = if goes_on { step.sure } else { step.sure.at_most(Certainty::Maybe) };
-            let there = Step { at: Attachment { node: rp, interface: usize::MAX }, ttl: step.ttl - 1, ..*step };
+            let there = Step { at: Attachment { node: rp, interface: usize::MAX }, ttl: step.ttl - hop, ..*step };
             let there = Step { via: step.at, sure, settled, ..there };
             if there.sure.would_be == Certainty::Yes {
                 self.came.routers.entry(there.at).or_default().insert(there.ttl);

@@ -302,3 +302,22 @@ fn while_a_link_fails_both_ways_are_permitted_and_no_other() {
         assert!(between.outbound.contains_key(&at), "{at:?}");
     }
 }
+
+#[test]
+fn a_designated_router_that_registers_packets_as_they_came_takes_no_hop_off() {
+    let mut lab = Triangle::new();
+    lab.net.router_mut(lab.r2).pim.spt_switchover = Some(SptSwitchover::Never);
+    let ttls = |lab: &Triangle| lab.flow(&lab.joined(), 16).receivers[&lab.h1].ttls.clone();
+    // By r1, the rendezvous point and r2, in a register and natively.
+    assert_eq!(ttls(&lab), BTreeSet::from([13]));
+    lab.net.router_mut(lab.r1).daemon = Daemon::Frr;
+    assert_eq!(ttls(&lab), BTreeSet::from([13, 14]));
+}
+
+#[test]
+fn a_rendezvous_point_may_stay_on_a_sources_tree_if_that_is_its_daemons_habit() {
+    let mut lab = Triangle::new();
+    assert!(!lab.flow(&World::new(), 16).outbound.contains_key(&end(lab.r1, 2)));
+    lab.net.router_mut(lab.rp).daemon = Daemon::Pimd;
+    assert_eq!(lab.flow(&World::new(), 16).outbound[&end(lab.r1, 2)].certainty, Certainty::Maybe);
+}

@@ -52,10 +52,11 @@ impl<N: Network> Run<'_, N> {
                 deadlines.leave(wire, None)
             }
         };
-        wires.map(of).max().unwrap_or_default() + self.convergence.prunes + self.options.slack
+        let lingering = self.convergence.prunes + self.convergence.lingering;
+        wires.map(of).max().unwrap_or_default() + lingering + self.options.slack
     }
 
-    /// How long routers may believe in members that they cannot hear any more.
+    /// How long routers may believe in members, or in routers that joined, when they cannot hear them any more.
     pub(super) fn silence_grace(&self) -> Duration {
         self.silence_grace_with(self.history.now().excludes())
     }
@@ -68,7 +69,7 @@ impl<N: Network> Run<'_, N> {
         let members = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire) + again(wire)).max();
         let snooping = self.plan.wires.iter().any(|wire| wire.kind == (WireKind::Lan { snooping: true }));
         let bridges = if snooping { BRIDGE_MEMBERSHIP } else { Duration::ZERO };
-        members.unwrap_or_default().max(self.convergence.liveness).max(bridges)
+        members.unwrap_or_default().max(self.convergence.liveness).max(self.convergence.joins).max(bridges)
             + self.convergence.prunes
             + self.convergence.rendezvous
             + self.options.slack
