@@ -1,6 +1,8 @@
 //! What end-to-end tests share: the binary, state directories of their own, time limits.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod shipped;
+
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
