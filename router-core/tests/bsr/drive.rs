@@ -1,6 +1,9 @@
 //! Drives a router with what a string of octets says: messages of the bootstrap mechanism, well-formed and not, neighbours, routes and
 //! interfaces that come and go, and time. After each step it looks whether everything is within its bound.
 
+#[path = "../support/tape.rs"]
+mod tape;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use router_core::wire::pim::{
     ALL_PIM_ROUTERS, Bootstrap, BootstrapRange, BootstrapRp, CandidateRange, CandidateRpAdvertisement, Hello, Message,
     PROTOCOL, parse,
 };
+
+use tape::Tape;
 
 const MAPPINGS: usize = 12;
 const ZONES: usize = 3;
@@ -37,27 +42,7 @@ const LOOPBACK: u32 = 9;
 /// Longer than the mechanism keeps anything: the longest hold time and SZ_Timeout after it.
 const LONG: Duration = Duration::from_secs(2 * 65_535);
 
-struct Tape<'a>(&'a [u8]);
-
 impl Tape<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn below(&mut self, limit: u8) -> u8 {
-        self.byte() % limit
-    }
-
-    fn flag(&mut self) -> bool {
-        self.byte() & 1 != 0
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::from(self.byte()) % choices.len()]
-    }
-
     fn address(&mut self) -> IpAddr {
         match self.byte() {
             0..200 => [10, 7, 0, self.below(6)].into(),

@@ -2,20 +2,26 @@
 //! routes and interfaces that come and go, and time. After each step it looks whether everything is still in bounds and the timers fit
 //! the states. The property test beside it and the fuzz target `router` share it.
 
+#[path = "../support/driver.rs"]
+mod driver;
+#[path = "../support/tape.rs"]
+mod tape;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use router_core::config::Config;
-use router_core::forwarding::{EntryKey, ForwardingEntry};
-use router_core::router::{Datagram, Input, InterfaceId, InterfaceState, Output, Router, UnicastRoute};
+use router_core::forwarding::EntryKey;
+use router_core::router::{Input, Router, UnicastRoute};
 use router_core::show::{Show, Shown, Tree, TreeInterface};
 use router_core::time::Time;
 use router_core::wire::pim::{
     ALL_PIM_ROUTERS, Assert, EncodedSource, GroupSet, Hello, JoinPrune, LanPruneDelay, Message, PROTOCOL, StateRefresh,
-    parse,
 };
-use router_core::wire::{checksum, igmp};
+
+use driver::*;
+use tape::Tape;
 
 const CONFIG: &str = "
 multicast: pim-dm
@@ -28,71 +34,9 @@ interfaces:
   - {name: eth3, igmp: {fast-leave: true}}
 limits: {groups-per-interface: 4, sources-per-group: 3, neighbours-per-interface: 3, forwarding-entries: 5}
 ";
-const PORTS: u8 = 4;
-const MTU: u32 = 300;
-const NEIGHBOURS: usize = 3;
 const ENTRIES: usize = 5;
-/// The longest hold time of a well-formed message here that has an end; in a message that was changed, it may be any.
-const LONG_HOLD: u16 = 5000;
-/// Twice the longest time that anything lasts that has an end: a state's timer, and the entry's lifetime after it.
-const LONG: Duration = Duration::from_secs(2 * 65_534);
-/// Most of the time, all is over much sooner.
-const SOME: Duration = Duration::from_secs(2 * LONG_HOLD as u64);
-
-/// The octets that are left; of an empty string, zeros.
-struct Tape<'a>(&'a [u8]);
 
 impl Tape<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn below(&mut self, limit: u8) -> u8 {
-        self.byte() % limit
-    }
-
-    fn flag(&mut self) -> bool {
-        self.byte() & 1 != 0
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::from(self.byte()) % choices.len()]
-    }
-
-    fn bytes(&mut self, most: u8) -> Vec<u8> {
-        let length = usize::from(self.below(most + 1)).min(self.0.len());
-        let (taken, rest) = self.0.split_at(length);
-        self.0 = rest;
-        taken.to_vec()
-    }
-
-    fn hold_time(&mut self) -> u16 {
-        self.one_of(&[0, 1, 3, 10, 60, 210, 210, 1000, LONG_HOLD, 65535])
-    }
-
-    /// Mostly one of the two that are there from the start.
-    fn neighbour(&mut self, port: u8) -> IpAddr {
-        Ipv4Addr::new(10, 0, port, self.one_of(&[2, 2, 2, 3, 3, 3, 4, 5])).into()
-    }
-
-    /// This router, or another one of the link.
-    fn upstream(&mut self, port: u8) -> IpAddr {
-        if self.below(3) > 0 { own(port) } else { self.neighbour(port) }
-    }
-
-    /// Mostly the same one: what concerns one entry is more telling than many entries.
-    fn source(&mut self) -> IpAddr {
-        let sources = [[10, 9, 0, 1], [10, 9, 0, 2], [10, 0, 3, 9], [10, 0, 0, 2], [10, 9, 1, 1], [10, 0, 1, 9]];
-        match self.byte() {
-            0..180 => [10, 9, 0, 1],
-            180..250 => self.one_of(&sources),
-            250.. => self.one_of(&[[0, 0, 0, 0], [224, 0, 0, 1], [10, 7, 7, 7]]),
-        }
-        .into()
-    }
-
     fn group(&mut self) -> IpAddr {
         match self.byte() {
             0..180 => [239, 1, 1, 1],
@@ -104,10 +48,6 @@ impl Tape<'_> {
 
     fn key(&mut self) -> EntryKey {
         EntryKey { source: self.source(), group: self.group() }
-    }
-
-    fn metric(&mut self) -> (u32, u32) {
-        self.one_of(&[(0, 0), (1, 1), (110, 10), (110, 20), (110, 30), (200, 0), (0x7fff_ffff, 0xffff_ffff)])
     }
 
     fn hello(&mut self) -> Hello {
@@ -179,28 +119,6 @@ impl Tape<'_> {
     }
 }
 
-fn own(port: u8) -> IpAddr {
-    Ipv4Addr::new(10, 0, port, 1).into()
-}
-
-fn id(port: u8) -> InterfaceId {
-    InterfaceId(u32::from(port) + 1)
-}
-
-fn interface(port: u8, up: bool, last: u8) -> Input {
-    let addresses = if last == 0 { vec![] } else { vec![format!("10.0.{port}.{last}/24").parse().unwrap()] };
-    Input::Interface {
-        interface: id(port),
-        state: InterfaceState { name: format!("eth{port}"), up, mtu: MTU, addresses },
-    }
-}
-
-fn packet(port: u8, source: IpAddr, destination: IpAddr, protocol: u8, payload: Vec<u8>) -> Input {
-    let datagram =
-        Datagram { source, destination, protocol, ttl: 1, router_alert: protocol == 2, traffic_class: 0xc0, payload };
-    Input::Packet { interface: id(port), datagram }
-}
-
 fn pim(port: u8, source: IpAddr, message: &Message) -> Input {
     let destination = match message {
         Message::Graft(graft) => graft.upstream,
@@ -253,18 +171,12 @@ fn step(tape: &mut Tape<'_>) -> (Duration, Input) {
             3 => interface(port, false, 1),
             _ => interface(port, true, 1),
         },
-        _ => member(tape, port),
+        _ => {
+            let group = tape.group();
+            member(tape, port, group)
+        }
     };
     (Duration::ZERO, input)
-}
-
-fn summed(port: u8, from: IpAddr, mut octets: Vec<u8>) -> Input {
-    if octets.len() >= 4 {
-        octets[2..4].fill(0);
-        let sum = checksum::internet(&octets);
-        octets[2..4].copy_from_slice(&sum.to_be_bytes());
-    }
-    packet(port, from, ALL_PIM_ROUTERS.into(), PROTOCOL, octets)
 }
 
 fn route(tape: &mut Tape<'_>) -> UnicastRoute {
@@ -273,119 +185,6 @@ fn route(tape: &mut Tape<'_>) -> UnicastRoute {
     let next_hop = if tape.byte() > 200 { None } else { Some(tape.neighbour(port)) };
     let (preference, metric) = tape.one_of(&[(110, 10), (110, 20), (110, 30), (0, 0)]);
     UnicastRoute { prefix: prefix.parse().unwrap(), next_hop, interface: id(port), metric: preference << 24 | metric }
-}
-
-fn member(tape: &mut Tape<'_>, port: u8) -> Input {
-    let v4 = |address: IpAddr| match address {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    };
-    let group = v4(tape.group());
-    let (message, destination) = match tape.below(3) {
-        0 => (igmp::Message::ReportV2 { group }, group),
-        1 => (igmp::Message::LeaveV2 { group }, Ipv4Addr::new(224, 0, 0, 2)),
-        _ => {
-            let kind = (tape.below(6) + 1).into();
-            let sources = (0..tape.below(3)).map(|_| v4(tape.source())).collect();
-            let records = vec![igmp::Record { kind, group, sources }];
-            (igmp::Message::ReportV3 { records }, Ipv4Addr::new(224, 0, 0, 22))
-        }
-    };
-    let host = Ipv4Addr::new(10, 0, port, 100 + tape.below(3));
-    packet(port, host.into(), destination.into(), 2, message.emit())
-}
-
-struct Driver {
-    router: Router,
-    now: Time,
-    /// What the kernel would hold.
-    kernel: BTreeMap<EntryKey, ForwardingEntry>,
-    /// Packets that each entry has seen; they grow while sources send.
-    packets: u64,
-    sources_send: bool,
-    outputs: u64,
-    digest: u64,
-}
-
-impl Driver {
-    fn put(&mut self, input: Input) {
-        self.router.handle(self.now, input);
-        let mut asked = self.drain();
-        while let Some(key) = asked.pop() {
-            self.packets += u64::from(self.sources_send);
-            let (packets, octets) = (self.packets, self.packets * 100);
-            self.router.handle(self.now, Input::Counters { key, packets, octets, wrong_interface: 0 });
-            asked.extend(self.drain());
-        }
-    }
-
-    /// Takes the outputs; gives the entries whose counters are asked for.
-    fn drain(&mut self) -> Vec<EntryKey> {
-        let mut asked = Vec::new();
-        while let Some(output) = self.router.poll_output() {
-            self.outputs += 1;
-            for octet in format!("{} {output:?}", self.now).bytes() {
-                self.digest = (self.digest ^ u64::from(octet)).wrapping_mul(0x100_0000_01b3);
-            }
-            match output {
-                Output::SendRouted { .. } => panic!("dense mode sends nothing by unicast routes"),
-                Output::SetEntry(entry) => {
-                    assert!(!entry.outgoing.contains_key(&entry.incoming), "an entry never sends back: {entry:?}");
-                    assert!(entry.outgoing.values().all(|threshold| (1..255).contains(threshold)), "{entry:?}");
-                    self.kernel.insert(entry.key, entry);
-                }
-                Output::DeleteEntry(key) => {
-                    assert!(self.kernel.remove(&key).is_some(), "only what is there is deleted: {key:?}");
-                }
-                Output::AskCounters(key) => {
-                    assert!(self.kernel.contains_key(&key), "only what is there has counters: {key:?}");
-                    asked.push(key);
-                }
-                Output::Send { datagram, .. } => check_sent(&datagram),
-                Output::AddVif { .. } | Output::RemoveVif { .. } | Output::HostMembership { .. } | Output::Event(_) => {
-                }
-            }
-        }
-        asked
-    }
-
-    /// Runs timers until a time; what is due at one time ends.
-    fn run_until(&mut self, end: Time) {
-        let mut at_once = 0;
-        while let Some(due) = self.router.poll_timeout().filter(|due| *due <= end) {
-            at_once = if due > self.now { 0 } else { at_once + 1 };
-            assert!(at_once < 20, "timers go on at {}", self.now);
-            self.now = due.max(self.now);
-            self.put(Input::Timeout);
-            self.check();
-        }
-        self.now = end;
-    }
-
-    fn check(&self) {
-        assert!(self.kernel.len() <= ENTRIES, "{:?}", self.kernel);
-        let Shown::Trees(trees) = self.router.show(self.now, Show::Trees) else { panic!() };
-        assert!(trees.len() <= ENTRIES, "{trees:?}");
-        for tree in &trees {
-            check_tree(tree);
-        }
-        let known = |key: &EntryKey| trees.iter().any(|tree| (tree.source, tree.group) == (key.source, key.group));
-        assert!(self.kernel.keys().all(known), "the kernel has an entry that nobody minds: {:?}", self.kernel);
-        let Shown::Neighbours(neighbours) = self.router.show(self.now, Show::Neighbours) else { panic!() };
-        for port in 0..PORTS {
-            let name = format!("eth{port}");
-            assert!(neighbours.iter().filter(|n| n.interface == name).count() <= NEIGHBOURS, "{neighbours:?}");
-        }
-    }
-}
-
-fn check_sent(datagram: &Datagram) {
-    assert_eq!(datagram.ttl, 1);
-    assert!(datagram.payload.len() <= MTU as usize - 20, "{datagram:?}");
-    if datagram.protocol == PROTOCOL {
-        let read = parse(datagram.source, datagram.destination, &datagram.payload);
-        assert!(read.is_ok(), "{read:?} of {datagram:?}");
-    }
 }
 
 /// The timers that run are those of the states (RFC 3973 §4.4 to §4.6).
@@ -415,7 +214,13 @@ fn check_tree(tree: &Tree) {
 /// Runs the steps of a tape, then lets everything end. Gives a digest of all outputs, which is the same for the same tape.
 pub fn drive(tape: &[u8]) -> u64 {
     let mut tape = Tape(tape);
+    let of_mode = OfMode {
+        entries: ENTRIES,
+        check_tree,
+        routed: |datagram| panic!("dense mode sends nothing by unicast routes: {datagram:?}"),
+    };
     let mut driver = Driver {
+        of_mode,
         router: Router::new(Config::from_yaml(CONFIG).unwrap()),
         now: Time::ZERO,
         kernel: BTreeMap::new(),
