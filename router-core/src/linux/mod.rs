@@ -29,7 +29,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::control::server::{BindError, Server};
-use crate::router::{Datagram, EventKind, Input, InterfaceId, Output, Router, SourceFilter};
+use crate::router::{Datagram, Event, EventKind, Input, InterfaceId, Output, Router, SourceFilter};
 use crate::show::{Show, Shown};
 use crate::time::Time;
 use crate::wire::{ipv4, pim};
@@ -147,6 +147,8 @@ pub struct Shell<M> {
     server: Option<Server>,
     /// Answers of the kernel to the machine's questions.
     answers: VecDeque<Input>,
+    /// Events of this turn that nobody was told of yet.
+    happened: Vec<Event>,
     log: Log,
     counters: Counters,
 }
@@ -202,6 +204,7 @@ impl<M: Machine> Shell<M> {
             memberships: Memberships::default(),
             server,
             answers: VecDeque::new(),
+            happened: Vec::new(),
             log: Log::new(&options.name, options.verbose),
             counters: Counters::default(),
         })
@@ -229,6 +232,7 @@ impl<M: Machine> Shell<M> {
                     SIGNALS => {
                         if self.signals.read_signal().map_err(failed("taking a signal"))?.is_some() {
                             self.input(Input::Shutdown);
+                            self.tell();
                             self.log.say(now(), "ends");
                             return Ok(self.machine);
                         }
@@ -250,6 +254,7 @@ impl<M: Machine> Shell<M> {
     /// Gives the machine what is due: answers to its questions, and its timers.
     fn catch_up(&mut self) {
         self.drain();
+        self.tell();
         for _ in 0..self.answers.len() {
             if let Some(answer) = self.answers.pop_front() {
                 self.input(answer);
@@ -257,6 +262,23 @@ impl<M: Machine> Shell<M> {
         }
         if self.machine.poll_timeout().is_some_and(|due| due <= now()) {
             self.input(Input::Timeout);
+        }
+        self.tell();
+    }
+
+    /// Tells of what happened in this turn. Packets and entries went before: who is told may take the processor.
+    fn tell(&mut self) {
+        for event in std::mem::take(&mut self.happened) {
+            self.log.event(event.time, &event.kind);
+            if let Some(server) = &mut self.server {
+                server.publish(&event, &self.epoll);
+            }
+            if event.kind == EventKind::Ready {
+                if let Err(why) = notify::ready() {
+                    self.log.say(now(), format_args!("the supervisor at NOTIFY_SOCKET cannot be told: {why}"));
+                }
+                memory::release_start();
+            }
         }
     }
 
@@ -324,18 +346,7 @@ impl<M: Machine> Shell<M> {
                     self.answers.push_back(Input::Counters { key, packets, octets, wrong_interface });
                 }
             }
-            Output::Event(event) => {
-                self.log.event(event.time, &event.kind);
-                if let Some(server) = &mut self.server {
-                    server.publish(&event, &self.epoll);
-                }
-                if event.kind == EventKind::Ready {
-                    if let Err(why) = notify::ready() {
-                        self.log.say(now(), format_args!("the supervisor at NOTIFY_SOCKET cannot be told: {why}"));
-                    }
-                    memory::release_start();
-                }
-            }
+            Output::Event(event) => self.happened.push(event),
         }
     }
 
