@@ -21,8 +21,9 @@ struct Mapping {
 
 /// Unmaps the pages of this program and its libraries that hold nothing of this process's own. For a process with one thread: another one
 /// could change the mappings meanwhile. Where procfs does not tell which those are,
-/// all stays as it is.
+/// all of them stay. What the configuration's parser took of the heap goes back, too.
 pub fn release_start() {
+    sys::trim_heap();
     let Ok(file) = File::open("/proc/self/smaps") else { return };
     for mapping in clean_mappings(BufReader::with_capacity(4096, file)) {
         sys::unmap_clean_pages(mapping.start, mapping.end);

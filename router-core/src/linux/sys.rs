@@ -95,6 +95,15 @@ pub(super) fn unmap_clean_pages(start: usize, end: usize) {
     unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
 }
 
+/// Gives free memory of the heap back to the kernel, where the C library can.
+pub(super) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a size and changes nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// `setsockopt` of an IPv4 option with a plain value.
 pub fn set_option<T: Plain>(socket: impl AsFd, option: i32, value: &T) -> io::Result<()> {
     // SAFETY: `value` is valid for reads of its own size during the call, and `Plain` says that the kernel may read it.
