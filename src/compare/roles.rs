@@ -123,6 +123,7 @@ impl Roles {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::topology::plan::NodeKind;
 
     pub(in crate::compare) const FILE: &str = include_str!("../../topologies/compare-sparse.yaml");
 
@@ -143,12 +144,23 @@ pub(super) mod tests {
     #[test]
     fn what_a_file_lacks_is_named() {
         let said = |from: &str, to: &str| roles(from, to).unwrap_err().to_string();
-        assert!(
-            said("multicast: pim-sm, pim: {rp: [{address: rp}]}", "multicast: static").contains("multicast: pim-sm")
-        );
-        assert!(said("r1:  {kind: router}", "r1:  {kind: router, multicast: none}").starts_with("r1 does not speak"));
         assert!(said("how: silent, detected-after: 1s", "how: silent").contains("detected-after"));
         assert!(said("fail: {link: direct, how: silent", "fail: {link: up, how: silent").contains("up silently"));
         assert!(said("      - fail:   {link: direct}\n", "").contains("lost carrier"));
+    }
+
+    #[test]
+    fn routers_that_do_not_speak_sparse_mode_are_named() {
+        let mut plan = crate::topology::parse("test.yaml", FILE).unwrap();
+        let set = |plan: &mut Plan, name: &str, multicast| {
+            let node = plan.find_node(name).unwrap();
+            let NodeKind::Router(router) = &mut plan.nodes[node.0].kind else { panic!("{name} is no router") };
+            router.multicast = multicast;
+        };
+        set(&mut plan, "r1", Multicast::PimDm);
+        assert!(Roles::of(&plan).unwrap_err().to_string().starts_with("r1 does not speak sparse mode"));
+        set(&mut plan, "r2", Multicast::PimDm);
+        set(&mut plan, "rp", Multicast::PimDm);
+        assert_eq!(Roles::of(&plan), Err(NotComparable::NoSparseRouter));
     }
 }
