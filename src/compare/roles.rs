@@ -145,8 +145,8 @@ pub(super) mod tests {
     fn what_a_file_lacks_is_named() {
         let said = |from: &str, to: &str| roles(from, to).unwrap_err().to_string();
         assert!(said("how: silent, detected-after: 1s", "how: silent").contains("detected-after"));
-        assert!(said("fail: {link: direct, how: silent", "fail: {link: up, how: silent").contains("up silently"));
-        assert!(said("      - fail:   {link: direct}\n", "").contains("lost carrier"));
+        assert!(said("{link: direct, how: silent", "{link: up, how: silent").contains("up silently"));
+        assert!(said("- fail:   {link: direct}\n", "- fail:   {link: direct, how: admin}\n").contains("lost carrier"));
     }
 
     #[test]
