@@ -146,7 +146,10 @@ pub(super) mod tests {
         let said = |from: &str, to: &str| roles(from, to).unwrap_err().to_string();
         assert!(said("how: silent, detected-after: 1s", "how: silent").contains("detected-after"));
         assert!(said("{link: direct, how: silent", "{link: up, how: silent").contains("up silently"));
-        assert!(said("- fail:   {link: direct}\n", "- fail:   {link: direct, how: admin}\n").contains("lost carrier"));
+        assert!(
+            said("- fail:   {link: direct}\n", "- fail:   {link: direct, how: admin, end: r1}\n")
+                .contains("lost carrier")
+        );
     }
 
     #[test]
