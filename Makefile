@@ -28,14 +28,16 @@ test-here: $(NEXTEST)
 	$(CARGO) build --workspace --features sabotage --bins
 	$(NEXTEST) nextest run --workspace --features sabotage
 
-# The tests that touch the kernel once more, as an ordinary user. Cargo itself stays root. What runs in memory alone is left out, and
-# of the minutes beside other vendors' daemons all but the first: nextest's closing line counts them as skipped.
+# The tests that touch the kernel once more, as an ordinary user. Cargo itself stays root. Left out, and counted as skipped in nextest's
+# closing line: what runs in memory alone; what asks whether verdicts are right, of labs whose like others build; and of the minutes
+# beside other vendors' daemons all but the first.
 IN_MEMORY = (package(router-core) - binary(kernel)) | binary(/^(bad_input|explore|simulate|topologies)$$/)
+OF_VERDICTS = binary(/^(compare|import|sabotage)$$/)
 LONG_BESIDE_OTHERS = binary(interop) - test(=vendors_serve_each_other_in_one_network)
 test-user: $(NEXTEST)
 	@$(AS_USER) test -x target/debug/testbed -a -r Cargo.toml || { \
 	  echo "an ordinary user cannot read $(CURDIR): clone the project to a place that everybody can read, such as /var/tmp" >&2; exit 1; }
-	$(TARGET_RUNNER)="$(AS_USER)" $(NEXTEST) nextest run --workspace --features sabotage -E 'kind(test) - ($(IN_MEMORY)) - ($(LONG_BESIDE_OTHERS))'
+	$(TARGET_RUNNER)="$(AS_USER)" $(NEXTEST) nextest run --workspace --features sabotage -E 'kind(test) - ($(IN_MEMORY)) - $(OF_VERDICTS) - ($(LONG_BESIDE_OTHERS))'
 
 target/tools/bin/cargo-nextest:
 	$(CARGO) install --locked --root target/tools cargo-nextest

@@ -110,7 +110,7 @@ impl<'p> SimulatedNetwork<'p> {
     fn with(plan: &'p Plan, slowness: u32) -> SimulatedNetwork<'p> {
         let mut engine = Engine::new(plan);
         engine.slowness = slowness;
-        for address in routed::rendezvous(plan) {
+        for address in routed::awaited(plan) {
             engine.ask_for_route(address);
         }
         for id in plan.node_ids().filter(|id| plan.node(*id).is_router()) {
@@ -279,6 +279,12 @@ impl Network for SimulatedNetwork<'_> {
         let (SourceFilter::Include(sources) | SourceFilter::Exclude(sources)) = filter;
         if sources.iter().any(|source| source.is_ipv6() != group.is_ipv6()) {
             return Err(failed(what(), "its sources are of another address family"));
+        }
+        if let SourceFilter::Include(sources) = filter {
+            // Routers will look for the way to them, whether they send or not.
+            for source in sources {
+                self.engine.ask_for_route(*source);
+            }
         }
         self.set_filter(host, group, filter)
     }

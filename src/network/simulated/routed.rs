@@ -15,8 +15,9 @@ use super::octets;
 use super::streams::Data;
 use crate::topology::plan::{Attachment, NodeId, Plan};
 
-/// The addresses that routers will look for a way to, before any source has sent: rendezvous points and candidates.
-pub(super) fn rendezvous(plan: &Plan) -> Vec<IpAddr> {
+/// The addresses that routers will look for a way to, before any source has sent: rendezvous points, candidates, and sources that
+/// members are mapped to.
+pub(super) fn awaited(plan: &Plan) -> Vec<IpAddr> {
     let routers = plan.nodes.iter().filter_map(|node| node.router());
     let mut addresses: Vec<IpAddr> = routers
         .flat_map(|router| {
@@ -26,6 +27,11 @@ pub(super) fn rendezvous(plan: &Plan) -> Vec<IpAddr> {
             configured.chain(candidates).chain(pim.candidate_bsr.iter().map(|own| own.address))
         })
         .collect();
+    let interfaces = plan.nodes.iter().flat_map(|node| &node.interfaces).map(|interface| &interface.pim);
+    let settings = plan.nodes.iter().filter_map(|node| Some(&node.router()?.pim)).chain(interfaces);
+    let mapped =
+        settings.flat_map(|pim| pim.ssm_mapping.iter().flatten()).flat_map(|mapping| mapping.sources.iter().copied());
+    addresses.extend(mapped);
     addresses.sort_unstable();
     addresses.dedup();
     addresses
