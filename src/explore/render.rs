@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::rest::Rest;
 use crate::oracle::{Convergence, Flow, World};
-use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
+use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId};
 use crate::topology::steps::{
     Action, CutKind, Deadline, Expectation, Formula, Message, Scenario, SourceFilter, Step, Stream,
 };
@@ -216,11 +216,13 @@ impl Rendering<'_> {
                 world.fail(cut);
             }
             Action::Drop(loss) => {
+                world.upset();
                 self.lossy.insert(loss.wire);
                 // A graft that is lost is sent again (RFC 3973 §4.4.1.3), unless something else is amiss.
                 self.is_missed |= !is_sent_again(loss.message) || self.only_joins.is_none();
             }
             Action::Impair(how) => {
+                world.upset();
                 self.lossy.insert(how.wire);
                 self.is_missed = true;
             }
@@ -282,7 +284,9 @@ impl Rendering<'_> {
         }
         let within = Deadline::After(if self.is_short { self.pace * 2 } else { self.pace * 4 });
         // Where nothing keeps asserts from running out, they are fought anew, and packets come twice meanwhile (RFC 3973 §4.6).
-        let is_settled = (self.is_refreshed && !self.world.is_hindered() && !self.is_short) || !self.is_dense();
+        // Sparse mode needs no refresh: its winners assert themselves, and what nobody joins any more is gone for good.
+        let is_settled =
+            !self.is_pim() || !self.is_short && (!self.is_dense() || self.is_refreshed && !self.world.is_hindered());
         let duplicates = if is_settled { 0 } else { u64::from(JUDGED) };
         for stream in &self.running {
             let Some(flow) = Flow::of(self.plan, &self.world, stream) else { continue };
@@ -308,8 +312,17 @@ impl Rendering<'_> {
         }
     }
 
-    fn is_dense(&self) -> bool {
+    fn is_pim(&self) -> bool {
         self.plan.nodes.iter().any(|node| node.router().is_some_and(|router| router.multicast.is_pim()))
+    }
+
+    /// Whether a router handles a group in dense mode.
+    fn is_dense(&self) -> bool {
+        self.plan.nodes.iter().filter_map(|node| node.router()).any(|router| match router.multicast {
+            Multicast::PimDm => true,
+            Multicast::PimSm => router.pim.dense_groups.as_ref().is_some_and(|groups| !groups.is_empty()),
+            Multicast::None | Multicast::Static | Multicast::Proxy => false,
+        })
     }
 
     fn gone(&mut self) {

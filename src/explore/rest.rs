@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::settings::scaled;
 use crate::oracle::{Convergence, Deadlines, World};
-use crate::topology::plan::{Multicast, Plan, WireId};
+use crate::topology::plan::{Multicast, Pim, Plan, WireId};
 
 /// What the kernel keeps of an entry that no packet uses where no protocol says so (`router_core::forwarding::table`), never scaled.
 const KEPT: Duration = Duration::from_secs(210 + 70);
@@ -43,8 +43,16 @@ impl Rest {
                 .flat_map(|wire| &wire.ends)
                 .any(|end| plan.igmp_at(*end).is_some_and(|igmp| igmp.version.is_some_and(|version| version < 3)));
         let leave = if older || excludes { believed } else { longest(&|wire| deadlines.leave(wire, None)) };
-        let told = KERNEL + leave + convergence.settle(pace);
-        let missed = told + believed.max(convergence.liveness).max(convergence.prune_limit) + convergence.prunes;
+        let sparse = |of: &dyn Fn(&Pim) -> Duration| {
+            let routers = plan.nodes.iter().filter_map(|node| node.router());
+            let sparse = routers.filter(|router| router.multicast == Multicast::PimSm);
+            sparse.map(|router| of(&router.pim)).max().unwrap_or_default()
+        };
+        let told = KERNEL + leave + convergence.settle(pace) + convergence.registered;
+        // An AssertCancel that is lost is missed by whoever lost for the time of the assert.
+        let asserted = sparse(&|pim| scaled(plan, pim.assert_time, 180));
+        let missed =
+            told + believed.max(convergence.liveness).max(convergence.prune_limit).max(asserted) + convergence.prunes;
         let lifetimes = plan.nodes.iter().filter_map(|node| node.router()).map(|router| match router.multicast {
             Multicast::PimDm => {
                 let source = scaled(plan, router.pim.source_lifetime, 210);
@@ -53,11 +61,23 @@ impl Rest {
                 // Counters are read three times a lifetime; what is heard last starts a lifetime of its own.
                 source * 2 + source.max(prune) + prune.max(assert)
             }
+            Multicast::PimSm => {
+                let pim = &router.pim;
+                let keepalive = scaled(plan, pim.keepalive_period, 210);
+                // Probes go on as long as the source is believed in, and each is believed by the rendezvous point.
+                let suppression = scaled(plan, pim.register_suppression_time, 60);
+                let rp_keepalive = suppression * 3 + scaled(plan, pim.register_probe_time, 5);
+                let assert = scaled(plan, pim.assert_time, 180);
+                keepalive * 2 + rp_keepalive.max(keepalive) + convergence.joins.max(assert)
+            }
             _ => KEPT,
         });
         let gone = leave + lifetimes.max().unwrap_or_default() + KERNEL;
         let retries =
             plan.nodes.iter().filter_map(|node| node.router()).map(|r| scaled(plan, r.pim.graft_retry_period, 3));
-        Rest { joined: KERNEL + pace, graft_retry: retries.max().unwrap_or_default(), told, missed, gone }
+        // The first packet of a shared tree makes a router join the source's own, the next one comes by that, and only then the other is left.
+        let is_sparse = convergence.joins > Duration::ZERO;
+        let first = if is_sparse { pace * 4 } else { pace };
+        Rest { joined: KERNEL + first, graft_retry: retries.max().unwrap_or_default(), told, missed, gone }
     }
 }

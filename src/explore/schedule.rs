@@ -33,6 +33,25 @@ const LOST: [Message; 10] = [
     Message::PimAssert,
 ];
 
+/// The same of sparse mode and the bootstrap mechanism.
+const LOST_SPARSE: [Message; 15] = [
+    Message::Igmpv3Report,
+    Message::IgmpGroupQuery,
+    Message::IgmpGeneralQuery,
+    Message::PimHello,
+    Message::PimJoinWc,
+    Message::PimJoinSg,
+    Message::PimPruneWc,
+    Message::PimPruneSg,
+    Message::PimPruneRpt,
+    Message::PimAssert,
+    Message::PimRegister,
+    Message::PimNullRegister,
+    Message::PimRegisterStop,
+    Message::PimBootstrap,
+    Message::PimCandidateRpAdvertisement,
+];
+
 /// What is drawn in a disturbance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -142,7 +161,8 @@ impl Drawing<'_> {
     /// A phase of joins alone, some of whose grafts are lost: all that is due is due at once.
     fn grafts(&mut self) {
         for _ in 0..self.draw.between(1, 2) {
-            if self.draw.percent(60)
+            if !self.is_sparse()
+                && self.draw.percent(60)
                 && let Some(wire) = self.wire()
             {
                 let message = if self.draw.percent(75) { Message::PimGraft } else { Message::PimGraftAck };
@@ -213,6 +233,11 @@ impl Drawing<'_> {
             Some(Kind::Impair) => self.impair(),
             None => {}
         }
+    }
+
+    /// Whether a router runs sparse mode: there are no grafts, but joins.
+    fn is_sparse(&self) -> bool {
+        self.subject.routers.iter().any(|id| self.multicast(*id) == Some(Multicast::PimSm))
     }
 
     fn multicast(&self, node: NodeId) -> Option<Multicast> {
@@ -375,7 +400,8 @@ impl Drawing<'_> {
     }
 
     fn drop(&mut self) {
-        let (Some(wire), Some(&message)) = (self.wire(), self.draw.pick(&LOST)) else { return };
+        let lost: &[Message] = if self.is_sparse() { &LOST_SPARSE } else { &LOST };
+        let (Some(wire), Some(&message)) = (self.wire(), self.draw.pick(lost)) else { return };
         let ends = &self.plan.wire(wire).ends;
         let from = if self.draw.percent(50) { self.draw.pick(ends).copied() } else { None };
         let count = self.draw.between(1, 3) as u32;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::draw::Draw;
-use crate::topology::plan::{NodeKind, Plan};
+use crate::topology::plan::{Multicast, Node, NodeKind, Pim, Plan};
 
 /// Scales of timers: the kernel's own constants do not scale, so that each scale mixes the two in another way.
 const SCALES: [f64; 3] = [0.02, 0.05, 0.1];
@@ -34,6 +34,8 @@ pub fn draw(plan: &mut Plan, draw: &mut Draw) {
     let robustness = Some(draw.between(2, 3) as u8);
     let state_refresh = Some(draw.percent(75));
     let lan_prune_delay = Some(draw.percent(85));
+    let is_sparse = |node: &Node| node.router().is_some_and(|router| router.multicast == Multicast::PimSm);
+    let sparse = plan.nodes.iter().any(is_sparse).then(|| Sparse::draw(draw));
     for node in &mut plan.nodes {
         let NodeKind::Router(router) = &mut node.kind else { continue };
         if defaults {
@@ -56,6 +58,13 @@ pub fn draw(plan: &mut Plan, draw: &mut Draw) {
         pim.propagation_delay = propagation_delay;
         pim.override_interval = override_interval;
         pim.assert_time = assert_time;
+        pim.lan_prune_delay = lan_prune_delay;
+        if let Some(sparse) = sparse.as_ref().filter(|_| router.multicast == Multicast::PimSm) {
+            sparse.set(pim);
+        }
+        if router.multicast == Multicast::PimSm && pim.dense_groups.as_ref().is_none_or(Vec::is_empty) {
+            continue;
+        }
         pim.graft_retry_period = graft_retry_period;
         pim.prune_hold_time = prune_hold_time;
         pim.prune_limit = prune_hold_time;
@@ -63,7 +72,6 @@ pub fn draw(plan: &mut Plan, draw: &mut Draw) {
         pim.state_refresh_interval = state_refresh_interval;
         pim.refresh_limit_interval = None;
         pim.state_refresh = state_refresh;
-        pim.lan_prune_delay = lan_prune_delay;
     }
     if draw.percent(30) {
         for node in &mut plan.nodes {
@@ -80,6 +88,47 @@ pub fn draw(plan: &mut Plan, draw: &mut Draw) {
             if let NodeKind::Router(router) = &mut node.kind {
                 router.igmp.query_interval = query_interval;
             }
+        }
+    }
+}
+
+/// Timers of sparse mode and of the bootstrap mechanism.
+struct Sparse {
+    join_prune_period: Option<Span>,
+    keepalive_period: Option<Span>,
+    register_suppression_time: Option<Span>,
+    register_probe_time: Option<Span>,
+    /// BS_Period, and the interval of candidate RPs.
+    bootstrap: (Option<Span>, Option<Span>),
+}
+
+impl Sparse {
+    fn draw(draw: &mut Draw) -> Sparse {
+        let mut span = |least: u64, most: u64| Some(Span(draw.millis(least / 100, most / 100) * 100));
+        Sparse {
+            join_prune_period: span(30_000, 90_000),
+            keepalive_period: span(120_000, 300_000),
+            register_suppression_time: span(30_000, 90_000),
+            register_probe_time: span(2_000, 10_000),
+            bootstrap: (span(30_000, 90_000), span(30_000, 90_000)),
+        }
+    }
+
+    fn set(&self, pim: &mut Pim) {
+        pim.join_prune_period = self.join_prune_period;
+        pim.join_prune_hold_time = None;
+        pim.keepalive_period = self.keepalive_period;
+        pim.rp_keepalive_period = None;
+        pim.register_suppression_time = self.register_suppression_time;
+        pim.register_probe_time = self.register_probe_time;
+        pim.bs_period = self.bootstrap.0;
+        (pim.bs_timeout, pim.bs_min_interval, pim.bs_rand_override_unit) = (None, None, None);
+        (pim.sz_timeout, pim.c_rp_adv_backoff) = (None, None);
+        if let Some(bsr) = &mut pim.candidate_bsr {
+            bsr.interval = self.bootstrap.0;
+        }
+        if let Some(rp) = &mut pim.candidate_rp {
+            rp.interval = self.bootstrap.1;
         }
     }
 }

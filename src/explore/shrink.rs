@@ -224,7 +224,7 @@ fn milder(how: &Mistreatment) -> Vec<Item> {
 }
 
 /// Messages whose loss is tried.
-const DROPPED: [Message; 14] = [
+const DROPPED: [Message; 24] = [
     Message::PimGraft,
     Message::PimGraftAck,
     Message::PimPrune,
@@ -232,6 +232,16 @@ const DROPPED: [Message; 14] = [
     Message::PimAssert,
     Message::PimStateRefresh,
     Message::PimHello,
+    Message::PimJoinWc,
+    Message::PimJoinSg,
+    Message::PimPruneWc,
+    Message::PimPruneSg,
+    Message::PimPruneRpt,
+    Message::PimRegister,
+    Message::PimNullRegister,
+    Message::PimRegisterStop,
+    Message::PimBootstrap,
+    Message::PimCandidateRpAdvertisement,
     Message::IgmpGeneralQuery,
     Message::IgmpGroupQuery,
     Message::IgmpSourceQuery,

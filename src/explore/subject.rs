@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::topology::plan::{Multicast, NodeId, Plan, WireId};
+use crate::topology::plan::{NodeId, Plan, WireId};
 use crate::topology::steps::Action;
 
 /// Most groups and sources of a run.
@@ -29,28 +29,17 @@ pub struct Subject {
     pub routers: Vec<NodeId>,
 }
 
-fn multicast(plan: &Plan, id: NodeId) -> Option<Multicast> {
-    plan.node(id).router().map(|router| router.multicast)
-}
-
 impl Subject {
     /// Takes a plan's hosts and groups from its own scenarios, where they say any.
     ///
     /// # Errors
-    /// What is missing for a search: routers, or two hosts with IPv4 addresses; or that a router runs sparse mode.
+    /// What is missing for a search: routers, or two hosts with IPv4 addresses.
     pub fn of(plan: &Plan) -> Result<Subject, String> {
         let mut plan = plan.clone();
         let scenarios = std::mem::take(&mut plan.scenarios);
         let routers: Vec<NodeId> = plan.node_ids().filter(|id| plan.node(*id).is_router()).collect();
         if routers.is_empty() {
             return Err(format!("{}: without a router there is nothing to explore", plan.file));
-        }
-        if let Some(sparse) = routers.iter().find(|id| multicast(&plan, **id) == Some(Multicast::PimSm)) {
-            let name = &plan.node(*sparse).name;
-            return Err(format!(
-                "{}: {name} runs pim-sm, which explore does not search yet; it does pim-dm, static, proxy and none",
-                plan.file
-            ));
         }
         let mut groups: BTreeSet<IpAddr> = BTreeSet::new();
         let mut senders: BTreeSet<NodeId> = BTreeSet::new();

@@ -98,7 +98,9 @@ fn router(node: &Node, router: &Router) -> Result<Flow, Unwritten> {
     let limits = Keys::of("groups-per-interface", Flow::word(limits.groups_per_interface))
         .with("sources-per-group", Flow::word(limits.sources_per_group))
         .with("neighbours-per-interface", Flow::word(limits.neighbours_per_interface))
-        .with("forwarding-entries", Flow::word(limits.forwarding_entries));
+        .with("forwarding-entries", Flow::word(limits.forwarding_entries))
+        .with("rp-mappings", Flow::word(limits.rp_mappings))
+        .with("scope-zones", Flow::word(limits.scope_zones));
     let has_limits = router.limits != router_core::config::Limits::default();
     let pim = if router.multicast.is_pim() { settings(&router.pim) } else { None };
     let routes: Vec<Flow> = routes.collect();

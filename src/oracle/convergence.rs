@@ -51,6 +51,9 @@ pub struct Convergence {
     pub rendezvous: Duration,
     /// How long a prune or join that was lost is not made up for: the longest t_limit, or the hold time of joins.
     pub prune_limit: Duration,
+    /// By then a rendezvous point that has forgotten a source hears of it again: its designated router is silent for a register
+    /// suppression time, at the most half as long again (RFC 7761 §4.4.1). Nothing in dense mode.
+    pub registered: Duration,
 }
 
 /// The PIM variables of an interface, scaled, and rounded up to what messages can say.
@@ -64,6 +67,7 @@ struct Variables {
     prune_limit: Duration,
     /// Of joins; nothing in dense mode.
     join_hold: Duration,
+    registered: Duration,
     /// None where state refresh is off.
     state_refresh_interval: Option<Duration>,
 }
@@ -84,6 +88,7 @@ impl Variables {
         };
         let period = scaled(pim.join_prune_period, 60_000);
         let join_hold = pim.join_prune_hold_time.map_or(period.mul_f64(3.5), |span| plan.scaled(span.get()));
+        let suppression = scaled(pim.register_suppression_time, 60_000);
         let refresh = round_up(scaled(pim.state_refresh_interval, 60_000), SECOND);
         Variables {
             triggered_hello_delay: scaled(pim.triggered_hello_delay, 5_000),
@@ -94,6 +99,7 @@ impl Variables {
             prune_hold_time: round_up(scaled(pim.prune_hold_time, 210_000), SECOND),
             prune_limit: if is_sparse { round_up(join_hold, SECOND) } else { scaled(pim.prune_limit, 210_000) },
             join_hold: if is_sparse { round_up(join_hold, SECOND) } else { Duration::ZERO },
+            registered: if is_sparse { suppression * 3 / 2 } else { Duration::ZERO },
             state_refresh_interval: (pim.state_refresh != Some(false)).then_some(refresh),
         }
     }
@@ -158,6 +164,7 @@ impl Convergence {
             assert_time: shortest(&|v| v.assert_time),
             rendezvous: rendezvous(plan),
             prune_limit: longest(&|v| v.prune_limit),
+            registered: longest(&|v| v.registered),
         }
     }
 

@@ -11,6 +11,7 @@
 //! Where more than one outcome is right (a snooping bridge without a querier, a router that is stopped), the oracle says
 //! [`Certainty::Maybe`]: nothing may be demanded there, and nothing is wrong there.
 
+mod bootstrap;
 mod convergence;
 mod deadlines;
 mod dense;
@@ -20,16 +21,18 @@ mod membership;
 mod paths;
 mod rendezvous;
 mod sparse;
+mod ways;
 mod world;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use bootstrap::rendezvous_point;
 pub use convergence::Convergence;
 pub use deadlines::{Deadlines, SLACK, querier};
 pub use dense::Rpf;
 pub use flow::{Blocked, ExpectedEntry, Flow, Passage, Why};
 pub use membership::{Certainty, accepts, is_nothing, pim_neighbours, wanted};
 pub use paths::{Distances, Hop, Paths};
-pub use rendezvous::{Mode, designated, designated_at, mode, owner, rendezvous_point};
+pub use rendezvous::{Mode, designated, designated_at, mode, owner};
 pub use world::World;

@@ -12,14 +12,17 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use router_core::config::SptSwitchover;
 
+use super::bootstrap::RendezvousPoints;
 use super::dense::{Demand, Rpf, rpf_of_all};
 use super::habits::{self, Habits};
 use super::membership::{Certainty, accepts, runs_igmp, runs_pim, version_at, wanted};
-use super::paths::Distances;
-use super::rendezvous::{Mode, designated, mode, owner, rendezvous_point};
+use super::rendezvous::{Mode, designated, mode};
+use super::ways::{Ways, whichever};
 use super::world::World;
-use crate::topology::plan::{Attachment, NodeId, Plan, Unicast, WireId};
-use crate::topology::steps::{CutKind, Stream};
+use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
+use crate::topology::steps::Stream;
+
+mod reach;
 
 /// What a router does with packets of the source at one of its interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +103,14 @@ pub(super) struct Sparse<'a> {
     toward_rp: Vec<Option<Rpf>>,
     /// The rendezvous points that a router may use.
     rps: Vec<BTreeSet<NodeId>>,
+    /// Whether a router knows of one of them.
+    knows: Vec<Certainty>,
+    /// Whether what a router sends to its rendezvous point by unicast arrives there.
+    arrives: Vec<Certainty>,
     /// By router: what it takes for packets to reach it by register and the rendezvous point; none if they do not.
     by_rp: Vec<Option<Reach>>,
+    /// By router: whether packets come by the source's own tree once it has joined that.
+    by_own: Vec<Certainty>,
     /// Designated routers of the source's wire.
     registrars: Vec<Attachment>,
     stream: (u8, f64),
@@ -144,6 +153,15 @@ impl<'a> Sparse<'a> {
             for (own, other) in sparse.rps.iter_mut().zip(other.rps) {
                 own.extend(other);
             }
+            for (own, other) in sparse.knows.iter_mut().zip(other.knows) {
+                *own = whichever(&[*own, other]);
+            }
+            for (own, other) in sparse.arrives.iter_mut().zip(other.arrives) {
+                *own = whichever(&[*own, other]);
+            }
+            for (own, other) in sparse.by_own.iter_mut().zip(other.by_own) {
+                *own = whichever(&[*own, other]);
+            }
             for end in other.registrars {
                 if !sparse.registrars.contains(&end) {
                     sparse.registrars.push(end);
@@ -159,12 +177,21 @@ impl<'a> Sparse<'a> {
         let modes: Vec<Option<Mode>> = plan.node_ids().map(|node| mode(plan, node, group)).collect();
         let mut toward_rp: Vec<Option<Rpf>> = vec![None; size];
         let mut rps: Vec<BTreeSet<NodeId>> = vec![BTreeSet::new(); size];
-        let mut ways: BTreeMap<IpAddr, (Option<NodeId>, Vec<Option<Rpf>>)> = BTreeMap::new();
+        let mut arrives = vec![Certainty::No; size];
+        let mut knows = vec![Certainty::No; size];
+        let mut ways: BTreeMap<IpAddr, Ways> = BTreeMap::new();
+        let points = RendezvousPoints::of(plan, world, group, &mut ways);
         for node in plan.node_ids().filter(|node| modes[node.0] == Some(Mode::Sparse)) {
-            let Some(address) = rendezvous_point(plan, world, node, group) else { continue };
-            let (rp, way) = ways.entry(address).or_insert_with(|| ways_to(plan, world, address));
-            toward_rp[node.0] = way[node.0].clone();
-            rps[node.0].extend(*rp);
+            let all = points.at(node);
+            knows[node.0] = if all.contains(&None) { Certainty::Maybe } else { Certainty::Yes };
+            let mut sure = Vec::new();
+            for address in all.into_iter().flatten() {
+                let ways = ways.entry(address).or_insert_with(|| Ways::to(plan, world, address));
+                merge(std::slice::from_mut(&mut toward_rp[node.0]), vec![ways.rpf[node.0].clone()]);
+                rps[node.0].extend(ways.owner);
+                sure.push(ways.arrives[node.0]);
+            }
+            arrives[node.0] = whichever(&sure);
         }
         let wire = plan.interface(origin).wire;
         let registrars = designated(plan, world, wire)
@@ -175,14 +202,17 @@ impl<'a> Sparse<'a> {
         let mut sparse = Sparse {
             plan,
             world,
-            in_transition: false,
+            in_transition: world.is_announcing_hindered(),
             source,
             group,
             modes,
             rpf: rpf_of_all(plan, world, origin, source),
             toward_rp,
             rps,
+            knows,
+            arrives,
             by_rp: vec![None; size],
+            by_own: vec![Certainty::No; size],
             registrars,
             stream: (stream.ttl, kbit),
             joined: vec![NOTHING; size],
@@ -192,6 +222,7 @@ impl<'a> Sparse<'a> {
             undecided: None,
         };
         sparse.by_rp = sparse.reach();
+        sparse.by_own = sparse.own_reach();
         sparse
     }
 
@@ -200,12 +231,13 @@ impl<'a> Sparse<'a> {
     pub fn ways(&self, node: NodeId) -> [(Option<&Rpf>, Certainty, Certainty); 2] {
         let joined = self.joined[node.0];
         let before = self.undecided.as_ref().map_or(NOTHING, |(joined, _)| joined[node.0]);
-        let own = if self.is_first(node) { Demand::both(Certainty::Yes) } else { joined.own };
+        let comes = self.by_own[node.0];
+        let own = if self.is_first(node) { Demand::both(Certainty::Yes) } else { joined.own.at_most(comes, comes) };
         // What has the SPTbit takes nothing from the other tree.
-        let star = if own.is == Certainty::Yes { Certainty::No } else { joined.by_star.may_be };
+        let star = if own.is == Certainty::Yes { Certainty::No } else { joined.by_star.is };
         [
-            (self.rpf[node.0].as_ref(), own.is, own.may_be.max(before.own.may_be)),
-            (self.toward_rp[node.0].as_ref(), star.min(joined.by_star.is), joined.star.may_be.max(before.star.may_be)),
+            (self.rpf[node.0].as_ref(), own.is, own.may_be.max(before.own.may_be.min(comes))),
+            (self.toward_rp[node.0].as_ref(), star, joined.star.may_be.max(before.star.may_be)),
         ]
     }
 
@@ -227,7 +259,8 @@ impl<'a> Sparse<'a> {
     /// The rendezvous points that a router registers the source with, when its packets reach it at an interface: none if it is not the
     /// designated router there, is the rendezvous point itself, or the way there leaves the group's scope (§4.4.1).
     pub fn registers_with(&self, at: Attachment) -> BTreeSet<NodeId> {
-        if !self.registrars.contains(&at) || self.rps[at.node.0].contains(&at.node) {
+        let is_rp = self.rps[at.node.0].len() == 1 && self.rps[at.node.0].contains(&at.node);
+        if !self.registrars.contains(&at) || is_rp || self.arrives[at.node.0] == Certainty::No {
             return BTreeSet::new();
         }
         let Some(rpf) = &self.toward_rp[at.node.0] else { return BTreeSet::new() };
@@ -237,7 +270,8 @@ impl<'a> Sparse<'a> {
         if !rpf.interfaces.iter().any(|interface| inside(*interface)) {
             return BTreeSet::new();
         }
-        self.rps[at.node.0].iter().copied().filter(|rp| !self.world.is_dead(*rp)).collect()
+        let others = self.rps[at.node.0].iter().copied().filter(|rp| *rp != at.node);
+        others.filter(|rp| !self.world.is_dead(*rp)).collect()
     }
 
     /// What a designated router takes off the TTL of a packet that it registers.
@@ -252,7 +286,7 @@ impl<'a> Sparse<'a> {
     /// Whether registers may go on once all is settled: where the rendezvous point has members below it and cannot join the source's tree.
     pub fn keeps_registering(&self, rp: NodeId) -> bool {
         let joined = self.joined[rp.0];
-        joined.by_star.may_be > Certainty::No && joined.own.is != Certainty::Yes
+        joined.by_star.may_be > Certainty::No && joined.own.is.min(self.by_own[rp.0]) != Certainty::Yes
     }
 
     /// Of several routers on a wire, all those of which one forwards into it, whichever; none where it is known which, or nobody does.
@@ -343,9 +377,12 @@ impl<'a> Sparse<'a> {
     fn members(&self, at: Attachment) -> Asked {
         let wire = self.plan.interface(at).wire;
         let designated = designated(self.plan, self.world, wire);
+        // Others may have believed to be it while something was upset, and go on if they won the assert (pim_include).
+        let others = self.world.is_upset() || self.in_transition;
         let serves = match designated.as_slice() {
             [one] if *one == at => Certainty::Yes,
             several if several.contains(&at) => Certainty::Maybe,
+            _ if others && self.takes_part(at) => Certainty::Maybe,
             _ => return Asked::NONE,
         };
         let demand = |certainty: Certainty| Demand::both(certainty.min(serves));
@@ -355,10 +392,14 @@ impl<'a> Sparse<'a> {
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let all = wanted(self.plan, self.world, at, any, self.group);
         let this = wanted(self.plan, self.world, at, self.source, self.group);
+        // One that wants all may have named this source before, or name it next.
+        let ends = &self.plan.wire(wire).ends;
+        let names = |end: &Attachment| self.world.may_name(end.node, self.group, self.source);
+        let named = if ends.iter().any(names) { this.min(Certainty::Maybe) } else { Certainty::No };
         Asked {
             star: demand(all),
             by_star: demand(all.min(this)),
-            own: demand(if all == Certainty::No { this } else { Certainty::No }),
+            own: demand(if all == Certainty::No { this } else { named }),
         }
     }
 
@@ -389,6 +430,7 @@ impl<'a> Sparse<'a> {
             let names = host.igmp_version.is_none_or(|version| version == 3) && version_at(self.plan, at) == 3;
             most = most.max(match filter {
                 Include(_) if names && accepts(filter, self.source) => Certainty::Yes,
+                Exclude(_) if names && self.world.may_name(end.node, self.group, self.source) => Certainty::Maybe,
                 Include(_) if names => Certainty::No,
                 Include(_) | Exclude(_) => if_mapped,
             });
@@ -507,10 +549,14 @@ impl<'a> Sparse<'a> {
         if self.modes[node.0] == Some(Mode::Sparse) {
             own = own.or(self.switches(node, own_members.by_star)).or(self.follows(node, needs, star));
         }
-        let is_served = own.is == Certainty::Yes || self.is_first(node);
-        let by_star = if is_served { Demand::NONE } else { needs };
-        let star = if self.rps[node.0].is_empty() { Demand::NONE } else { star };
-        let by_star = if self.rps[node.0].is_empty() { Demand::NONE } else { by_star };
+        let served = if self.is_first(node) { Certainty::Yes } else { own.is.min(self.by_own[node.0]) };
+        let by_star = match served {
+            Certainty::Yes => Demand::NONE,
+            Certainty::Maybe => needs.at_most(Certainty::Maybe, Certainty::Yes),
+            Certainty::No => needs,
+        };
+        let knows = if self.rps[node.0].is_empty() { Certainty::No } else { self.knows[node.0] };
+        let (star, by_star) = (star.at_most(knows, knows), by_star.at_most(knows, knows));
         Joined { star, by_star, own }
     }
 
@@ -529,7 +575,7 @@ impl<'a> Sparse<'a> {
             SptSwitchover::Kbit(bound) if kbit < f64::from(bound) * 0.8 => Certainty::No,
             SptSwitchover::Kbit(_) => Certainty::Maybe,
         };
-        members.at_most(desired.min(seen), desired)
+        members.at_most(desired.min(seen), desired.min(seen))
     }
 
     /// A rendezvous point joins a source that registers and that somebody below it wants; a router on the way there, that is on the
@@ -543,10 +589,20 @@ impl<'a> Sparse<'a> {
             let stays = self.habits(node).stays_on_trees;
             let before = if stays { Demand::both(Certainty::Yes) } else { star };
             let before = before.at_most(Certainty::No, Certainty::Maybe);
-            return if registered { needs.at_most(sure, Certainty::Yes).or(before) } else { Demand::NONE };
+            return if registered { needs.at_most(sure, sure).or(before) } else { Demand::NONE };
         }
         let is_between = registered && self.rps[node.0].iter().any(|rp| self.is_on_way(*rp, node));
-        if is_between { needs.at_most(sure, Certainty::Yes) } else { Demand::NONE }
+        if is_between {
+            return needs.at_most(sure, sure);
+        }
+        // It may have been on the way before something changed; then it goes on as long as it gets packets (JoinDesired(S,G)).
+        if self.world.is_upset() { needs.at_most(Certainty::Maybe, Certainty::Yes) } else { Demand::NONE }
+    }
+
+    /// Whether somebody is asked for packets that a router needs, by the one tree or by the other.
+    pub fn asks(&self, node: NodeId) -> Certainty {
+        let joined = self.joined[node.0];
+        if self.is_first(node) { Certainty::Yes } else { joined.own.is.max(joined.by_star.may_be) }
     }
 
     /// Whether a router lies on the way from another one to the source.
@@ -562,53 +618,6 @@ impl<'a> Sparse<'a> {
         }
         seen.contains(&node)
     }
-
-    /// By router: what it takes for packets to come by register and the rendezvous point, whichever way is taken. Each router on the way
-    /// takes one off the TTL, the designated router and the rendezvous point too.
-    fn reach(&self) -> Vec<Option<Reach>> {
-        let mut least: Vec<Option<Reach>> = vec![None; self.plan.nodes.len()];
-        let registered: BTreeSet<NodeId> = self.registrars.iter().flat_map(|end| self.registers_with(*end)).collect();
-        let hop = self.registrars.iter().map(|end| u16::from(self.hop_at_register(end.node))).max().unwrap_or(1);
-        for rp in self.plan.node_ids().filter(|rp| self.rps[rp.0].contains(rp) && !self.world.is_dead(*rp)) {
-            least[rp.0] = if self.is_first(rp) {
-                Some(Reach { least: 1, hops: 0 })
-            } else {
-                registered.contains(&rp).then_some(Reach { least: 1 + hop, hops: hop })
-            };
-        }
-        // Each round is a hop further from the rendezvous point.
-        for _ in 0..self.plan.nodes.len() {
-            let mut moved = false;
-            for node in self.plan.node_ids().filter(|node| !self.rps[node.0].contains(node)) {
-                let Some(rpf) = &self.toward_rp[node.0] else { continue };
-                let ways = rpf.neighbours.iter().map(|end| self.by_neighbour(node, *end, &least));
-                let worst = ways.collect::<Option<Vec<Reach>>>().and_then(|all| {
-                    let hops = all.iter().map(|reach| reach.hops).max()?;
-                    Some(Reach { least: all.iter().map(|reach| reach.least).max()?, hops })
-                });
-                moved |= worst != least[node.0];
-                least[node.0] = worst;
-            }
-            if !moved {
-                break;
-            }
-        }
-        least
-    }
-
-    /// What it takes by way of one neighbour; none if packets do not come that way.
-    fn by_neighbour(&self, node: NodeId, end: Attachment, least: &[Option<Reach>]) -> Option<Reach> {
-        let before = least[end.node.0]?;
-        let wire = self.plan.interface(end).wire;
-        let own = self.ends(node).find(|own| self.plan.interface(*own).wire == wire)?;
-        let is_sure = runs_pim(self.plan, self.world, end) == Certainty::Yes
-            && self.takes_part(end)
-            && self.takes_part(own)
-            && self.world.carries(self.plan, own, end);
-        let threshold = u16::from(self.plan.interface(end).ttl_threshold.max(1));
-        let least = before.least.max(before.hops + threshold + 1);
-        is_sure.then_some(Reach { least, hops: before.hops + 1 })
-    }
 }
 
 /// Lets one router take packets from wherever it takes them by either.
@@ -623,44 +632,4 @@ fn merge(own: &mut [Option<Rpf>], other: Vec<Option<Rpf>>) {
             (Some(_), None) => {}
         }
     }
-}
-
-/// The router with an address, and every router's way there.
-fn ways_to(plan: &Plan, world: &World, address: IpAddr) -> (Option<NodeId>, Vec<Option<Rpf>>) {
-    let Some(rp) = owner(plan, address) else { return (None, vec![None; plan.nodes.len()]) };
-    // A daemon that is dead or cuts that nobody notices move no unicast route.
-    let unicast = world.unicast();
-    let holder = plan.node(rp).interfaces.iter().position(|i| i.addresses.iter().any(|own| own.addr() == address));
-    let holder = holder.map(|interface| Attachment { node: rp, interface });
-    let distances = match holder {
-        Some(at) => Distances::to_wire(plan, &unicast, plan.interface(at).wire),
-        None => Distances::to_node(plan, &unicast, rp),
-    };
-    let ways = plan.node_ids().map(|node| {
-        let router = plan.node(node).router().filter(|router| router.multicast.is_pim())?;
-        if node == rp {
-            return Some(Rpf { interfaces: BTreeSet::new(), neighbours: BTreeSet::new(), cost: 0 });
-        }
-        if let Some(holder) = holder {
-            let wire = plan.interface(holder).wire;
-            let near = (0..plan.node(node).interfaces.len()).find(|n| {
-                let at = Attachment { node, interface: *n };
-                plan.interface(at).wire == wire && matches!(world.cut_at(plan, at), None | Some(CutKind::Silent))
-            });
-            if let Some(interface) = near {
-                let (interfaces, neighbours) = (BTreeSet::from([interface]), BTreeSet::from([holder]));
-                return Some(Rpf { interfaces, neighbours, cost: 0 });
-            }
-        }
-        let hops = distances.next_hops(plan, &unicast, node);
-        if router.unicast != Unicast::Static || hops.is_empty() {
-            return None;
-        }
-        Some(Rpf {
-            interfaces: hops.iter().map(|hop| hop.out.interface).collect(),
-            neighbours: hops.iter().map(|hop| hop.into).collect(),
-            cost: distances.of(node)?,
-        })
-    });
-    (Some(rp), ways.collect())
 }

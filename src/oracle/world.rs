@@ -13,9 +13,15 @@ pub struct World {
     joined: BTreeMap<(IpAddr, NodeId), SourceFilter>,
     /// Who left a group by blocking its last sources.
     blocked: BTreeSet<(IpAddr, NodeId)>,
+    /// Where several worlds are merged: sources that a host names in one of them, while it wants all but some in another.
+    named: BTreeMap<(IpAddr, NodeId), BTreeSet<IpAddr>>,
     cuts: Vec<Cut>,
     dead: BTreeSet<NodeId>,
     stopped: BTreeSet<NodeId>,
+    /// Whether anything was ever amiss: what was decided then may outlast it.
+    upset: bool,
+    /// Whether messages are lost, or were a short while ago, so that bootstrap messages and advertisements may be missing.
+    hindered: bool,
 }
 
 impl World {
@@ -56,6 +62,7 @@ impl World {
 
     /// A wire or an end of it fails.
     pub fn fail(&mut self, cut: &Cut) {
+        self.upset = true;
         self.cuts.push(cut.clone());
     }
 
@@ -66,18 +73,21 @@ impl World {
 
     /// A router's daemon is killed: the kernel drops its entries with it.
     pub fn kill(&mut self, router: NodeId) {
+        self.upset = true;
         self.stopped.remove(&router);
         self.dead.insert(router);
     }
 
     /// It runs again.
     pub fn restart(&mut self, router: NodeId) {
+        self.upset = true;
         self.dead.remove(&router);
         self.stopped.remove(&router);
     }
 
     /// It is stopped as by SIGSTOP: its entries go on forwarding, it decides nothing.
     pub fn pause(&mut self, router: NodeId) {
+        self.upset = true;
         if !self.dead.contains(&router) {
             self.stopped.insert(router);
         }
@@ -86,6 +96,27 @@ impl World {
     /// It runs on.
     pub fn resume(&mut self, router: NodeId) {
         self.stopped.remove(&router);
+    }
+
+    /// Messages are lost: what routers decide without them may outlast that.
+    pub fn upset(&mut self) {
+        self.upset = true;
+    }
+
+    /// Whether anything was ever amiss.
+    pub fn is_upset(&self) -> bool {
+        self.upset
+    }
+
+    /// The same world, while messages are lost by which rendezvous points are known.
+    #[must_use]
+    pub fn with_announcing_hindered(&self) -> World {
+        World { hindered: true, ..self.clone() }
+    }
+
+    /// Whether messages by which rendezvous points are known may be missing.
+    pub fn is_announcing_hindered(&self) -> bool {
+        self.hindered
     }
 
     /// Whether some host wants all but some sources of a group. When the last who wants all of them leaves, its wire may go on carrying
@@ -104,6 +135,11 @@ impl World {
         self.joined.get(&(group, host))
     }
 
+    /// Whether a host that wants all but some sources of a group may name one instead: in one of the worlds that are merged here.
+    pub fn may_name(&self, host: NodeId, group: IpAddr, source: IpAddr) -> bool {
+        self.named.get(&(group, host)).is_some_and(|sources| sources.contains(&source))
+    }
+
     /// All hosts that have joined a group.
     pub fn members(&self, group: IpAddr) -> impl Iterator<Item = NodeId> + '_ {
         self.of_group(group).map(|(host, _)| host)
@@ -119,7 +155,14 @@ impl World {
     }
 
     fn without_members(&self) -> World {
-        World { cuts: self.cuts.clone(), dead: self.dead.clone(), stopped: self.stopped.clone(), ..World::default() }
+        World {
+            cuts: self.cuts.clone(),
+            dead: self.dead.clone(),
+            stopped: self.stopped.clone(),
+            upset: self.upset,
+            hindered: self.hindered,
+            ..World::default()
+        }
     }
 
     /// The same with the members of one group alone: all that matters to its streams.
@@ -127,12 +170,13 @@ impl World {
     pub fn only(&self, group: IpAddr) -> World {
         let joined = self.of_group(group).map(|(host, filter)| ((group, host), filter.clone())).collect();
         let blocked = self.blocked_of(group).copied().collect();
-        World { joined, blocked, ..self.without_members() }
+        World { joined, blocked, named: self.named.clone(), ..self.without_members() }
     }
 
     /// Whether it is the same to the streams of a group.
     pub fn is_alike(&self, other: &World, group: IpAddr) -> bool {
-        self.cuts == other.cuts
+        self.upset == other.upset
+            && self.cuts == other.cuts
             && self.dead == other.dead
             && self.stopped == other.stopped
             && self.of_group(group).eq(other.of_group(group))
@@ -150,7 +194,8 @@ impl World {
     /// These faults with the members of another world.
     #[must_use]
     pub fn with_members_of(&self, other: &World) -> World {
-        World { joined: other.joined.clone(), blocked: other.blocked.clone(), ..self.without_members() }
+        let (joined, named) = (other.joined.clone(), other.named.clone());
+        World { joined, named, blocked: other.blocked.clone(), ..self.without_members() }
     }
 
     /// Whether a router's daemon is dead.
@@ -166,7 +211,8 @@ impl World {
     /// The same members with nothing cut, dead or stopped.
     #[must_use]
     pub fn mended(&self) -> World {
-        World { joined: self.joined.clone(), blocked: self.blocked.clone(), ..World::default() }
+        let (joined, blocked) = (self.joined.clone(), self.blocked.clone());
+        World { joined, blocked, upset: self.upset, ..World::default() }
     }
 
     /// Whether frames cross a wire from one end to another.
@@ -201,12 +247,25 @@ impl World {
     #[must_use]
     pub fn merged(&self, other: &World) -> World {
         let mut joined = self.joined.clone();
+        let mut named = self.named.clone();
+        for (key, sources) in &other.named {
+            named.entry(*key).or_default().extend(sources);
+        }
         for (key, filter) in &other.joined {
+            use SourceFilter::{Exclude, Include};
+            if let Some((Include(sources), Exclude(_)) | (Exclude(_), Include(sources))) =
+                joined.get(key).map(|mine| (mine, filter))
+            {
+                named.entry(*key).or_default().extend(sources);
+            }
             joined.entry(*key).and_modify(|mine| *mine = union(mine, filter)).or_insert_with(|| filter.clone());
         }
         World {
             joined,
             blocked: self.blocked.union(&other.blocked).copied().collect(),
+            named,
+            upset: self.upset || other.upset,
+            hindered: self.hindered || other.hindered,
             cuts: self.cuts.iter().filter(|cut| other.cuts.contains(cut)).cloned().collect(),
             dead: self.dead.intersection(&other.dead).copied().collect(),
             stopped: self.stopped.union(&other.stopped).copied().collect(),

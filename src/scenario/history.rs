@@ -60,6 +60,9 @@ impl History {
 
     /// Messages begin to be lost: what they were to say of changes that are still excused may be among them.
     pub fn prolong(&mut self, now: Time, grace: Duration) {
+        if let Some(last) = self.eras.last_mut() {
+            last.world.upset();
+        }
         for era in &mut self.eras {
             let Some(end) = era.end else { continue };
             if now <= end + era.grace {

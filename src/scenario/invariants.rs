@@ -10,7 +10,7 @@ use super::explain;
 use super::outcome::{Finding, InvariantReport, Place, Verdict};
 use super::runner::{Run, Started, millis};
 use crate::network::{Network, Sighting, Time};
-use crate::oracle::{Certainty, Convergence, Flow};
+use crate::oracle::{Certainty, Convergence, Flow, World};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
 use crate::topology::steps::{Invariant, Message, Stream};
 
@@ -46,11 +46,11 @@ struct Permitted {
 impl Permitted {
     fn of<N: Network>(run: &Run<'_, N>, started: &Started) -> Option<Permitted> {
         let (stream, held_up) = (&started.stream, run.network.held_up());
-        let worlds = run.history.permitted(stream.group, held_up);
+        let convergence = run.convergence;
+        let worlds = Permitted::worlds(run, stream, held_up);
         let spans =
             worlds.iter().map(|(from, worlds)| Flow::between(run.plan, worlds, stream).map(|flow| (*from, flow)));
         let spans = spans.collect::<Option<Vec<_>>>()?;
-        let convergence = run.convergence;
         let pace = pace(stream);
         let settle = convergence.settle(pace) + run.options.slack;
         let mut unsettled = run.history.unsettled(stream.group, settle, held_up);
@@ -69,6 +69,31 @@ impl Permitted {
         // Prunes ran out on one side, while the other may not repeat them yet (t_limit).
         let hindered = run.history.hindered(settle + convergence.prune_limit + held_up);
         Some(Permitted { spans, unsettled, convergence, asserts, hindered, doubled })
+    }
+
+    /// The worlds that permit something from a time on, in order. While messages are lost, so may be those by which rendezvous points are
+    /// known, until another bootstrap message has come.
+    fn worlds<N: Network>(run: &Run<'_, N>, stream: &Stream, held_up: Duration) -> Vec<(Time, Vec<World>)> {
+        let worlds = run.history.permitted(stream.group, held_up);
+        let convergence = run.convergence;
+        if convergence.rendezvous.is_zero() {
+            return worlds;
+        }
+        let losses = run.losses.iter().map(|losing| (losing.from, losing.to));
+        let spans = losses.chain(run.mistreated.iter().map(|mistreated| (mistreated.from, mistreated.to)));
+        let recovery = convergence.rendezvous + convergence.liveness.max(convergence.prune_limit) + held_up;
+        let spans: Vec<(Time, Option<Time>)> = spans.map(|(from, to)| (from, to.map(|to| to + recovery))).collect();
+        let mut times: Vec<Time> = worlds.iter().map(|(from, _)| *from).collect();
+        times.extend(spans.iter().flat_map(|(from, to)| [Some(*from), *to].into_iter().flatten()));
+        times.sort_unstable();
+        times.dedup();
+        let is_lossy = |at: Time| spans.iter().any(|(from, to)| *from <= at && to.is_none_or(|to| at < to));
+        let of = |at: Time| {
+            let n = worlds.partition_point(|(from, _)| *from <= at);
+            let known = n.checked_sub(1).map(|n| worlds[n].1.clone()).unwrap_or_default();
+            if is_lossy(at) { known.iter().map(World::with_announcing_hindered).collect() } else { known }
+        };
+        times.into_iter().map(|at| (at, of(at))).filter(|(_, worlds)| !worlds.is_empty()).collect()
     }
 
     fn at(&self, time: Time) -> Option<&Flow> {
@@ -431,6 +456,13 @@ fn well_formed<N: Network>(run: &mut Run<'_, N>, report: &mut InvariantReport) {
         report.examined += run.network.control(wire).len() as u64;
         for malformed in run.network.malformed(wire) {
             report.examined += malformed.count;
+            // What is forwarded may have been broken by a wire that it came by.
+            let sender = run.plan.node(malformed.at.node);
+            let mut own = sender.loopback.iter().chain(sender.interfaces.iter().flat_map(|i| &i.addresses));
+            let forwarded = !own.any(|own| own.addr() == malformed.source);
+            if forwarded && run.mistreated.iter().any(|mistreated| mistreated.how.corrupt > 0.0) {
+                continue;
+            }
             let count = malformed.count;
             let messages = if count == 1 { "a message".to_owned() } else { format!("{count} messages") };
             let text = format!(

@@ -125,7 +125,7 @@ impl Walk<'_> {
                 self.believed.is_none_or(|came| came.forwarders.get(&settings.wire).is_some_and(|have| all == have))
             });
             let sure = Sure {
-                is: yes_if(surely && what.settled.is == Certainty::Yes),
+                is: yes_if(surely && what.settled.is == Certainty::Yes && sparse.asks(node) == Certainty::Yes),
                 would_be: yes_if(would && all_of_them),
             };
             let settled = if sure.is == Certainty::Yes {
