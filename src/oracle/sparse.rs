@@ -432,6 +432,7 @@ impl<'a> Sparse<'a> {
                 Include(_) if names && accepts(filter, self.source) => Certainty::Yes,
                 Exclude(_) if names && self.world.may_name(end.node, self.group, self.source) => Certainty::Maybe,
                 Include(_) if names => Certainty::No,
+                Exclude(others) if names && others.contains(&self.source) => Certainty::No,
                 Include(_) | Exclude(_) => if_mapped,
             });
         }
@@ -543,8 +544,10 @@ impl<'a> Sparse<'a> {
             }
         });
         let own_members = own_members.fold(Asked::NONE, Asked::or);
-        let star = all(rp, &|asked| asked.star).or(own_members.star);
-        let needs = all(rp, &|asked| asked.by_star).or(own_members.by_star);
+        // With several rendezvous points, what leads to one may come from another.
+        let skipped = rp.filter(|_| self.rps[node.0].len() == 1);
+        let star = all(skipped, &|asked| asked.star).or(own_members.star);
+        let needs = all(skipped, &|asked| asked.by_star).or(own_members.by_star);
         let mut own = all(rpf, &|asked| asked.own).or(own_members.own);
         if self.modes[node.0] == Some(Mode::Sparse) {
             own = own.or(self.switches(node, own_members.by_star)).or(self.follows(node, needs, star));
@@ -555,7 +558,8 @@ impl<'a> Sparse<'a> {
             Certainty::Maybe => needs.at_most(Certainty::Maybe, Certainty::Yes),
             Certainty::No => needs,
         };
-        let knows = if self.rps[node.0].is_empty() { Certainty::No } else { self.knows[node.0] };
+        let has_way = rp.is_some() && !self.rps[node.0].is_empty();
+        let knows = if has_way { self.knows[node.0] } else { Certainty::No };
         let (star, by_star) = (star.at_most(knows, knows), by_star.at_most(knows, knows));
         Joined { star, by_star, own }
     }
