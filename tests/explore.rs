@@ -97,3 +97,30 @@ fn an_assert_that_both_win_is_found() {
     let text = expect_found("topologies/dense-lan-assert.yaml", &planted);
     assert!(text.contains("sabotage: assert-deaf"), "{text}");
 }
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn an_assert_of_sparse_mode_that_both_win_is_found() {
+    let planted = [("  a1:  {kind: router}", "  a1:  {kind: router, pim: {sabotage: assert-deaf}}")];
+    let text = expect_found("topologies/sparse-lan-assert.yaml", &planted);
+    assert!(text.contains("sabotage: assert-deaf"), "{text}");
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_prune_of_sparse_mode_that_is_never_overridden_is_found() {
+    let planted = [
+        ("  ra:  {kind: router}", "  ra:  {kind: router, pim: {sabotage: never-override}}"),
+        ("  rb:  {kind: router}", "  rb:  {kind: router, pim: {sabotage: never-override}}"),
+    ];
+    let text = expect_found("topologies/sparse-prune-override.yaml", &planted);
+    assert!(text.contains("sabotage: never-override"), "{text}");
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn joins_that_hold_too_short_are_found() {
+    let planted = [("  r2:  {kind: router}", "  r2:  {kind: router, pim: {sabotage: join-hold-short}}")];
+    let text = expect_found("topologies/sparse-asm.yaml", &planted);
+    assert!(text.contains("sabotage: join-hold-short"), "{text}");
+}

@@ -361,10 +361,6 @@ mod tests {
             if !crate::network::simulated::refusals(&plan).is_empty() {
                 continue;
             }
-            if plan.nodes.iter().any(|node| node.router().is_some_and(|r| r.multicast == Multicast::PimSm)) {
-                assert!(Subject::of(&plan).unwrap_err().contains("pim-sm"));
-                continue;
-            }
             let subject = Subject::of(&plan).unwrap();
             for run in 0..20 {
                 let plan = schedule::draw(&subject, Draw::of_run(7, &plan.name, run)).plan();
