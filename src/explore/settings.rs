@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use router_core::config::SptSwitchover;
 use router_core::time::Span;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -92,12 +93,18 @@ pub fn draw(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
+/// When routers leave the shared tree: mostly as their file says.
+const SWITCHOVERS: [Option<SptSwitchover>; 4] =
+    [None, None, Some(SptSwitchover::Immediate), Some(SptSwitchover::Never)];
+
 /// Timers of sparse mode and of the bootstrap mechanism.
 struct Sparse {
     join_prune_period: Option<Span>,
     keepalive_period: Option<Span>,
     register_suppression_time: Option<Span>,
     register_probe_time: Option<Span>,
+    /// In place of the file's.
+    switchover: Option<SptSwitchover>,
     /// BS_Period, and the interval of candidate RPs.
     bootstrap: (Option<Span>, Option<Span>),
 }
@@ -111,6 +118,7 @@ impl Sparse {
             register_suppression_time: span(30_000, 90_000),
             register_probe_time: span(2_000, 10_000),
             bootstrap: (span(30_000, 90_000), span(30_000, 90_000)),
+            switchover: draw.pick(&SWITCHOVERS).copied().flatten(),
         }
     }
 
@@ -121,6 +129,7 @@ impl Sparse {
         pim.rp_keepalive_period = None;
         pim.register_suppression_time = self.register_suppression_time;
         pim.register_probe_time = self.register_probe_time;
+        pim.spt_switchover = self.switchover.or(pim.spt_switchover);
         pim.bs_period = self.bootstrap.0;
         (pim.bs_timeout, pim.bs_min_interval, pim.bs_rand_override_unit) = (None, None, None);
         (pim.sz_timeout, pim.c_rp_adv_backoff) = (None, None);
