@@ -12,6 +12,7 @@ mod memory;
 mod mroute;
 mod netlink;
 mod notify;
+mod offload;
 mod raw;
 mod sys;
 
@@ -429,7 +430,9 @@ impl<M: Machine> Shell<M> {
                 }
                 Some(Received::WholePacket { packet }) => {
                     self.counters.upcalls += 1;
-                    Input::WholePacket { packet: packet.to_vec() }
+                    let mut packet = packet.to_vec();
+                    offload::complete(&mut packet);
+                    Input::WholePacket { packet }
                 }
                 Some(Received::Packet { interface, bytes }) => {
                     match packet(&self.monitor, &mut self.counters, interface, bytes) {
