@@ -11,6 +11,9 @@ use super::world::World;
 use crate::topology::plan::{Attachment, NodeId, Plan, Unicast};
 use crate::topology::steps::CutKind;
 
+/// Where a route leads, and its first steps: out of which interface, into which.
+type Route = (Rpf, Vec<(Attachment, Attachment)>);
+
 /// All ways to a router's address.
 #[derive(Clone, Debug)]
 pub(super) struct Ways {
@@ -64,7 +67,7 @@ impl Ways {
             };
             Some((rpf, hops.into_iter().map(|hop| (hop.out, hop.into)).collect()))
         });
-        let routes: Vec<Option<(Rpf, Vec<(Attachment, Attachment)>)>> = routes.collect();
+        let routes: Vec<Option<Route>> = routes.collect();
         let mut known = BTreeMap::from([(owner, Certainty::Yes)]);
         let arrives = plan.node_ids().map(|node| arrives(plan, world, &routes, node, &mut known)).collect();
         let is_pim = |node: NodeId| plan.node(node).router().is_some_and(|router| router.multicast.is_pim());
@@ -77,7 +80,7 @@ impl Ways {
 fn arrives(
     plan: &Plan,
     world: &World,
-    routes: &[Option<(Rpf, Vec<(Attachment, Attachment)>)>],
+    routes: &[Option<Route>],
     node: NodeId,
     known: &mut BTreeMap<NodeId, Certainty>,
 ) -> Certainty {
