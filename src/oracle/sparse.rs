@@ -606,7 +606,11 @@ impl<'a> Sparse<'a> {
     /// Whether somebody is asked for packets that a router needs, by the one tree or by the other.
     pub fn asks(&self, node: NodeId) -> Certainty {
         let joined = self.joined[node.0];
-        if self.is_first(node) { Certainty::Yes } else { joined.own.is.max(joined.by_star.may_be) }
+        match self.modes[node.0] {
+            _ if self.is_first(node) => Certainty::Yes,
+            Some(Mode::Ssm) => joined.own.may_be,
+            _ => joined.own.is.max(joined.by_star.may_be),
+        }
     }
 
     /// Whether a router lies on the way from another one to the source.

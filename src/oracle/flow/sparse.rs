@@ -118,14 +118,15 @@ impl Walk<'_> {
             let yes_if = |yes: bool| if yes { Certainty::Yes } else { Certainty::Maybe };
             let would = surely && what.settled.may_be == Certainty::Yes;
             let contenders = sparse.contenders(settings.wire).filter(|all| all.contains(&out));
-            if would && contenders.is_some() {
+            let asks = sparse.asks(node) == Certainty::Yes;
+            if would && asks && contenders.is_some() {
                 self.came.forwarders.entry(settings.wire).or_default().insert(out);
             }
             let all_of_them = contenders.is_none_or(|all| {
                 self.believed.is_none_or(|came| came.forwarders.get(&settings.wire).is_some_and(|have| all == have))
             });
             let sure = Sure {
-                is: yes_if(surely && what.settled.is == Certainty::Yes && sparse.asks(node) == Certainty::Yes),
+                is: yes_if(surely && what.settled.is == Certainty::Yes && asks),
                 would_be: yes_if(would && all_of_them),
             };
             let settled = if sure.is == Certainty::Yes {
