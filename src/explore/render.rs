@@ -59,6 +59,8 @@ struct Rendering<'a> {
     silent: BTreeSet<WireId>,
     /// Queriers may have changed, or may not know their members yet, since the last rest.
     is_fresh: bool,
+    /// Somebody left since the last rest.
+    has_left: bool,
     /// Nothing but joins since a rest, and messages lost that are to be sent again until they are acknowledged: how many at the most.
     only_joins: Option<u32>,
     /// The last rest was one after joins alone: there may be asserts to come.
@@ -90,6 +92,7 @@ pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
         lossy: BTreeSet::new(),
         silent: BTreeSet::new(),
         is_fresh: false,
+        has_left: false,
         only_joins: None,
         is_short: false,
         is_missed: false,
@@ -110,6 +113,7 @@ impl Rendering<'_> {
             Item::Act(action) => {
                 let narrows = self.narrows(action);
                 if self.happens(action) {
+                    self.has_left |= narrows || matches!(action, Action::Leave { .. });
                     if narrows {
                         // As a leave: routers ask first.
                         self.only_joins = None;
@@ -139,6 +143,7 @@ impl Rendering<'_> {
                 self.is_missed = !self.lossy.is_empty();
                 self.is_fresh = self.world.is_hindered();
                 self.is_at_rest = true;
+                self.has_left = false;
                 self.turned.clear();
                 self.steps.push(Action::Wait { time: whole_millis(time) });
             }
@@ -249,7 +254,8 @@ impl Rendering<'_> {
             }
             Action::Restart { node } => {
                 self.is_fresh = true;
-                self.is_missed |= world.is_dead(*node) || world.is_stopped(*node);
+                // A querier that has just heard a leave asks no more, and who knows the group beside it waits for its questions.
+                self.is_missed |= self.has_left || world.is_dead(*node) || world.is_stopped(*node);
                 world.restart(*node);
             }
             Action::Pause { node } => {
