@@ -22,6 +22,14 @@ struct Era {
     grace: Duration,
     /// How long the call took that ended it.
     call: Duration,
+    /// Until then what it permitted may go on, whatever ends it: a router that joined in it has lost its memory since.
+    kept: Time,
+}
+
+impl Era {
+    fn new(world: World, start: Time) -> Era {
+        Era { world, start, end: None, grace: Duration::ZERO, call: Duration::ZERO, kept: Time::ZERO }
+    }
 }
 
 /// The worlds of a scenario in order.
@@ -36,7 +44,7 @@ pub struct History {
 impl History {
     /// Begins with nobody a member and everything whole.
     pub fn new(start: Time) -> History {
-        let first = Era { world: World::new(), start, end: None, grace: Duration::ZERO, call: Duration::ZERO };
+        let first = Era::new(World::new(), start);
         History { eras: vec![first], stops: Vec::new(), upsets: Vec::new() }
     }
 
@@ -52,10 +60,17 @@ impl History {
         change(&mut world);
         if let Some(last) = self.eras.last_mut() {
             last.end = Some(at);
-            last.grace = call + grace;
+            last.grace = (call + grace).max(last.kept.since(at));
             last.call = call;
         }
-        self.eras.push(Era { world, start: at, end: None, grace: Duration::ZERO, call: Duration::ZERO });
+        self.eras.push(Era::new(world, at));
+    }
+
+    /// A router has forgotten what it joined in the world as it is, and has nobody to prune it with: others hold it for so long.
+    pub fn keep(&mut self, now: Time, grace: Duration) {
+        if let Some(last) = self.eras.last_mut() {
+            last.kept = last.kept.max(now + grace);
+        }
     }
 
     /// Messages begin to be lost: what they were to say of changes that are still excused may be among them.
@@ -114,7 +129,10 @@ impl History {
         for era in &self.eras {
             match eras.last_mut() {
                 Some(last) if last.world.is_alike(&era.world, group) => {
-                    (last.end, last.grace, last.call) = (era.end, era.grace, era.call);
+                    // What is held on to by others does not end with another group's change.
+                    last.kept = last.kept.max(era.kept);
+                    let kept = era.end.map_or(Duration::ZERO, |end| last.kept.since(end));
+                    (last.end, last.grace, last.call) = (era.end, era.grace.max(kept), era.call);
                 }
                 _ => eras.push(Era { world: era.world.only(group), ..era.clone() }),
             }
@@ -236,6 +254,21 @@ mod tests {
         assert_eq!([50, 120, 200].map(worlds), [1, 2, 1]);
         let settle = Duration::from_millis(30);
         assert_eq!(history.unsettled(group(), settle, Duration::ZERO), [(at(98), at(182))]);
+    }
+
+    #[test]
+    fn what_was_joined_before_a_restart_is_held_whatever_ends_that_world() {
+        let mut history = History::new(at(0));
+        let (grace, other) = (Duration::from_millis(10), "239.9.9.9".parse().unwrap());
+        history.change(at(100), Duration::ZERO, grace, |w| w.join(NodeId(0), group(), &all()));
+        history.change(at(200), Duration::ZERO, grace, |w| w.restart(NodeId(3)));
+        history.keep(at(200), Duration::from_millis(100));
+        history.change(at(210), Duration::ZERO, grace, |w| w.join(NodeId(0), other, &all()));
+        history.change(at(220), Duration::ZERO, grace, |w| w.leave(NodeId(0), group()));
+        assert_eq!([240, 295, 310].map(|ms| members(&history, ms)), [1, 1, 0]);
+        history.change(at(400), Duration::ZERO, grace, |w| w.join(NodeId(0), group(), &all()));
+        history.change(at(420), Duration::ZERO, grace, |w| w.leave(NodeId(0), group()));
+        assert_eq!([425, 440].map(|ms| members(&history, ms)), [1, 0], "only what was joined then");
     }
 
     #[test]

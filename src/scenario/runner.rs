@@ -254,12 +254,18 @@ impl<N: Network> Run<'_, N> {
                 let before = self.network.now();
                 let at = self.network.restart(*node)?;
                 // It has forgotten whom it was to ask.
-                self.history.prolong(before.min(at), self.silence_grace());
-                if !self.history.now().is_dead(*node) {
+                let forgotten = self.silence_grace();
+                self.history.prolong(before.min(at), forgotten);
+                let was_alive = !self.history.now().is_dead(*node);
+                if was_alive {
                     self.last_fault = Some(before);
                 }
                 let call = self.since(before);
                 self.history.change(before.min(at), call, self.transition_grace(), |world| world.restart(*node));
+                if was_alive {
+                    // Where its way changes before that is over, the old one is not pruned.
+                    self.history.keep(self.network.now(), forgotten);
+                }
                 self.history.upset(before.min(at), self.network.now());
                 self.history.went_on(*node, at);
                 self.last_restart = Some(at);
