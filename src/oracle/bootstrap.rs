@@ -86,6 +86,17 @@ impl<'a> RendezvousPoints<'a> {
         self.learned(node).into_iter().map(of).collect()
     }
 
+    /// All that bootstrap messages name to some router, and that it uses.
+    pub fn all_learned(&self) -> BTreeSet<IpAddr> {
+        let told = self.plan.node_ids().filter(|node| self.is_told(*node));
+        told.flat_map(|node| self.at(node)).flatten().collect()
+    }
+
+    /// Whether a router may hear bootstrap messages.
+    pub fn is_told(&self, node: NodeId) -> bool {
+        self.candidates.iter().any(|candidate| candidate.heard[node.0] > Certainty::No)
+    }
+
     /// The rendezvous points that the elected bootstrap router may announce to a router, and the length of their ranges (RFC 5059 §3,
     /// RFC 7761 §4.7.1).
     fn learned(&self, node: NodeId) -> BTreeSet<Option<(u8, IpAddr)>> {

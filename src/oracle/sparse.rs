@@ -131,7 +131,7 @@ pub(super) fn is_in(plan: &Plan, group: IpAddr) -> bool {
 impl<'a> Sparse<'a> {
     /// For the packets of a stream that an interface sends from its address.
     pub fn new(plan: &'a Plan, world: &'a World, origin: Attachment, source: IpAddr, stream: &Stream) -> Sparse<'a> {
-        Sparse::prepare(plan, world, origin, source, stream).grown()
+        Sparse::prepare(plan, world, origin, source, stream, &BTreeSet::new()).grown()
     }
 
     /// While one of several worlds turns into another: `world` permits what any of them does, and each router takes packets from wherever it
@@ -144,10 +144,14 @@ impl<'a> Sparse<'a> {
         source: IpAddr,
         stream: &Stream,
     ) -> Sparse<'a> {
-        let mut sparse = Sparse::prepare(plan, world, origin, source, stream);
+        // What a bootstrap router knew in one of them, it tells all that hear it in another.
+        let group = stream.group;
+        let told = |world| RendezvousPoints::of(plan, world, group, &mut BTreeMap::new()).all_learned();
+        let told: BTreeSet<IpAddr> = worlds.iter().flat_map(told).collect();
+        let mut sparse = Sparse::prepare(plan, world, origin, source, stream, &told);
         sparse.in_transition = true;
         for other in worlds {
-            let other = Sparse::prepare(plan, other, origin, source, stream);
+            let other = Sparse::prepare(plan, other, origin, source, stream, &told);
             merge(&mut sparse.rpf, other.rpf);
             merge(&mut sparse.toward_rp, other.toward_rp);
             for (own, other) in sparse.rps.iter_mut().zip(other.rps) {
@@ -171,7 +175,15 @@ impl<'a> Sparse<'a> {
         sparse.grown()
     }
 
-    fn prepare(plan: &'a Plan, world: &'a World, origin: Attachment, source: IpAddr, stream: &Stream) -> Sparse<'a> {
+    /// `told`: rendezvous points that bootstrap messages may name besides those of this world.
+    fn prepare(
+        plan: &'a Plan,
+        world: &'a World,
+        origin: Attachment,
+        source: IpAddr,
+        stream: &Stream,
+        told: &BTreeSet<IpAddr>,
+    ) -> Sparse<'a> {
         let group = stream.group;
         let size = plan.nodes.len();
         let modes: Vec<Option<Mode>> = plan.node_ids().map(|node| mode(plan, node, group)).collect();
@@ -182,7 +194,10 @@ impl<'a> Sparse<'a> {
         let mut ways: BTreeMap<IpAddr, Ways> = BTreeMap::new();
         let points = RendezvousPoints::of(plan, world, group, &mut ways);
         for node in plan.node_ids().filter(|node| modes[node.0] == Some(Mode::Sparse)) {
-            let all = points.at(node);
+            let mut all = points.at(node);
+            if points.is_told(node) {
+                all.extend(told.iter().copied().map(Some));
+            }
             knows[node.0] = if all.contains(&None) { Certainty::Maybe } else { Certainty::Yes };
             let mut sure = Vec::new();
             for address in all.into_iter().flatten() {
@@ -221,8 +236,8 @@ impl<'a> Sparse<'a> {
             contenders: BTreeMap::new(),
             undecided: None,
         };
-        sparse.by_rp = sparse.reach();
         sparse.by_own = sparse.own_reach();
+        sparse.by_rp = sparse.reach();
         sparse
     }
 
@@ -281,6 +296,13 @@ impl<'a> Sparse<'a> {
 
     fn habits(&self, node: NodeId) -> Habits {
         self.plan.node(node).router().map(|router| habits::of(&router.daemon)).unwrap_or_default()
+    }
+
+    /// Whether a rendezvous point takes packets out of registers for certain. One that was on the source's own tree when its way there broke
+    /// without another route is not freed by the RFC: SPTbit(S,G) stays as long as JoinDesired(S,G) is TRUE (§4.5.5), with it registers are
+    /// answered by register-stops, and each null register that is sets the keepalive timer anew (§4.4.2).
+    pub fn takes_registers(&self, rp: NodeId) -> Certainty {
+        if self.world.is_upset() && self.by_own[rp.0] != Certainty::Yes { Certainty::Maybe } else { Certainty::Yes }
     }
 
     /// Whether registers may go on once all is settled: where the rendezvous point has members below it and cannot join the source's tree.

@@ -52,6 +52,7 @@ impl Walk<'_> {
             let goes_on = sparse.keeps_registering(rp);
             let settled = if goes_on { step.settled.min(Certainty::Maybe) } else { Certainty::No };
             let sure = if goes_on { step.sure } else { step.sure.at_most(Certainty::Maybe) };
+            let sure = sure.at_most(sparse.takes_registers(rp));
             let there = Step { at: Attachment { node: rp, interface: usize::MAX }, ttl: step.ttl - hop, ..*step };
             let there = Step { via: step.at, sure, settled, ..there };
             if there.sure.would_be == Certainty::Yes {

@@ -321,3 +321,63 @@ fn a_rendezvous_point_may_stay_on_a_sources_tree_if_that_is_its_daemons_habit() 
     lab.net.router_mut(lab.rp).daemon = Daemon::Pimd;
     assert_eq!(lab.flow(&World::new(), 16).outbound[&end(lab.r1, 2)].certainty, Certainty::Maybe);
 }
+
+#[test]
+fn a_rendezvous_point_whose_way_died_may_stay_on_the_sources_tree() {
+    let mut net = Net::new();
+    let (src, r1, mid, rp, h1) =
+        (net.host("src"), net.sparse("r1"), net.sparse("mid"), net.sparse("rp"), net.host("h1"));
+    net.link("a", src, r1);
+    net.link("b", r1, mid);
+    net.link("c", mid, rp);
+    net.link("d", rp, h1);
+    net.rendezvous_point(rp);
+    let mut world = World::new();
+    world.join(h1, group(), &all());
+    let reaches = |world: &World| Flow::of(&net.plan(), world, &stream("news", src, 16)).unwrap().reaches(h1);
+    assert_eq!(reaches(&world), Certainty::Yes);
+    world.upset();
+    assert_eq!(reaches(&world), Certainty::Yes, "its way is whole");
+    // Unicast goes on through the dead daemon's kernel, and so do registers.
+    world.kill(mid);
+    assert_eq!(reaches(&world), Certainty::Maybe);
+}
+
+#[test]
+fn what_a_bootstrap_router_knew_it_tells_whoever_hears_it_next() {
+    use router_core::config::{CandidateBsr, CandidateRp};
+    let mut net = Net::new();
+    let (src, r1, rp1, rp2, h1) =
+        (net.host("src"), net.sparse("r1"), net.sparse("rp1"), net.sparse("rp2"), net.host("h1"));
+    net.link("a", src, r1);
+    net.link("b", r1, rp1);
+    let cut = net.link("c", rp1, rp2);
+    net.link("d", rp2, h1);
+    let addresses: Vec<IpAddr> = {
+        let plan = net.plan();
+        [end(rp1, 0), end(rp2, 0)].map(|at| plan.interface(at).ipv4().unwrap().addr().into()).to_vec()
+    };
+    for (node, address, priority) in [(rp1, addresses[0], 5), (rp2, addresses[1], 10)] {
+        let groups = vec!["224.0.0.0/4".parse().unwrap()];
+        net.router_mut(node).pim.candidate_rp = Some(CandidateRp { address, groups, priority, interval: None });
+    }
+    net.router_mut(rp2).pim.candidate_bsr = Some(CandidateBsr {
+        address: addresses[1],
+        priority: 64,
+        hash_mask_length: 30,
+        interval: None,
+        zones: Vec::new(),
+        allowed_rps: None,
+    });
+    let mut whole = World::new();
+    whole.join(h1, group(), &all());
+    let mut parted = whole.clone();
+    parted.fail(&Cut { wire: cut, end: None, how: CutKind::Carrier, detected_after: None });
+    let ttls = |worlds: &[World]| {
+        let flow = Flow::between(&net.plan(), worlds, &stream("news", src, 16)).unwrap();
+        flow.outbound[&end(rp2, 1)].ttls.clone()
+    };
+    // By rp1 and by the source's own tree it is three routers, by rp2 two: alone with itself, the bootstrap router knew no other.
+    assert_eq!(ttls(std::slice::from_ref(&whole)), BTreeSet::from([13]));
+    assert_eq!(ttls(&[parted, whole]), BTreeSet::from([13, 14]));
+}

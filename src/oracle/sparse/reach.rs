@@ -21,7 +21,8 @@ impl Sparse<'_> {
             least[rp.0] = if self.is_first(rp) {
                 Some(Reach { least: 1, hops: 0 })
             } else {
-                registered(rp).then_some(Reach { least: 1 + hop, hops: hop })
+                let is_sure = registered(rp) && self.takes_registers(rp) == Certainty::Yes;
+                is_sure.then_some(Reach { least: 1 + hop, hops: hop })
             };
         }
         // Each round is a hop further from the rendezvous point.
