@@ -186,6 +186,23 @@ fn spread(plan: &Plan, world: &World, from: NodeId, ways: &Ways) -> Vec<Certaint
             break;
         }
     }
+    // One that was started again is told by any neighbour, with the No-Forward bit, and keeps that for a BS_Timeout
+    // (RFC 5059 §3.1.3, §3.5).
+    let ends =
+        |node: NodeId| (0..plan.node(node).interfaces.len()).map(move |interface| Attachment { node, interface });
+    let told = |node: NodeId| {
+        let near =
+            ends(node).flat_map(|own| plan.wire(plan.interface(own).wire).ends.iter().map(move |end| (own, *end)));
+        near.filter(|(own, end)| end.node != node && world.carries(plan, *own, *end))
+            .map(|(own, end)| heard[end.node.0].min(open(own)).min(open(end)))
+            .max()
+            .unwrap_or(Certainty::No)
+    };
+    let restarted = plan.node_ids().filter(|node| world.is_restarted(*node) && !world.is_dead(*node));
+    let told: Vec<_> = restarted.map(|node| (node, told(node).min(Certainty::Maybe))).collect();
+    for (node, told) in told {
+        heard[node.0] = heard[node.0].max(told);
+    }
     heard
 }
 
@@ -278,5 +295,33 @@ mod tests {
         net.interface_mut(b, 1).pim.bsr_border = Some(true);
         assert_eq!(of(&net, &world, c), None);
         assert_eq!(of(&net, &world, b), Some(ip("10.0.0.1")));
+    }
+
+    #[test]
+    fn one_that_was_started_again_may_be_told_by_any_neighbour() {
+        let mut net = Net::new();
+        let (a, b, c) = (net.sparse("a"), net.sparse("b"), net.sparse("c"));
+        net.link("ab", a, b);
+        net.link("bc", b, c);
+        let slow = net.link("ac", a, c);
+        net.cost(slow, 10);
+        net.router_mut(a).pim.candidate_bsr = Some(CandidateBsr {
+            address: ip("10.255.0.1"),
+            priority: 64,
+            hash_mask_length: 30,
+            interval: None,
+            zones: Vec::new(),
+            allowed_rps: None,
+        });
+        let plan = net.plan();
+        let hears = |world: &World| {
+            let points = RendezvousPoints::of(&plan, world, ip("239.1.1.1"), &mut BTreeMap::new());
+            points.candidates[0].heard[c.0]
+        };
+        let mut world = World::new();
+        world.kill(b);
+        assert_eq!(hears(&world), Certainty::No, "the route leads by a dead router");
+        world.restart(c);
+        assert_eq!(hears(&world), Certainty::Maybe);
     }
 }

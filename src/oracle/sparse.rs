@@ -395,12 +395,19 @@ impl<'a> Sparse<'a> {
             && !self.plan.interface(end).is_boundary_for(self.group)
     }
 
+    /// Whether a third router on a wire may join what two others forward.
+    fn is_shared(&self, wire: WireId) -> bool {
+        self.plan.wire(wire).ends.iter().filter(|end| self.takes_part(**end)).count() > 2
+    }
+
     /// What members at an interface ask of the router, if it is the one that serves them (§4.1.6, pim_include).
     fn members(&self, at: Attachment) -> Asked {
         let wire = self.plan.interface(at).wire;
         let designated = designated(self.plan, self.world, wire);
         // Others may have believed to be it while something was upset, and go on if they won the assert (pim_include).
-        let others = self.world.is_upset() || self.in_transition;
+        // So may one that served a router there as somebody left, and others joined.
+        let outlasts = || self.world.has_lost_members(self.group) && self.is_shared(wire);
+        let others = self.world.is_upset() || self.in_transition || outlasts();
         let serves = match designated.as_slice() {
             [one] if *one == at => Certainty::Yes,
             several if several.contains(&at) => Certainty::Maybe,

@@ -18,6 +18,10 @@ pub struct World {
     cuts: Vec<Cut>,
     dead: BTreeSet<NodeId>,
     stopped: BTreeSet<NodeId>,
+    /// Routers that were started again.
+    restarted: BTreeSet<NodeId>,
+    /// Groups that somebody has left, or wants less of than before.
+    left: BTreeSet<IpAddr>,
     /// Whether anything was ever amiss: what was decided then may outlast it.
     upset: bool,
     /// Whether messages are lost, or were a short while ago, so that bootstrap messages and advertisements may be missing.
@@ -35,12 +39,16 @@ impl World {
         if is_nothing(filter) {
             self.leave(host, group);
         } else {
+            if self.narrows(host, group, filter) {
+                self.left.insert(group);
+            }
             self.joined.insert((group, host), filter.clone());
         }
     }
 
     /// A host leaves.
     pub fn leave(&mut self, host: NodeId, group: IpAddr) {
+        self.left.insert(group);
         match self.joined.remove(&(group, host)) {
             Some(SourceFilter::Include(_)) => self.blocked.insert((group, host)),
             Some(SourceFilter::Exclude(_)) => self.blocked.remove(&(group, host)),
@@ -83,6 +91,17 @@ impl World {
         self.upset = true;
         self.dead.remove(&router);
         self.stopped.remove(&router);
+        self.restarted.insert(router);
+    }
+
+    /// Whether a router was started again: until a bootstrap message comes, it takes one from any neighbour (RFC 5059 §3.1.3).
+    pub fn is_restarted(&self, router: NodeId) -> bool {
+        self.restarted.contains(&router)
+    }
+
+    /// Whether somebody has left a group: whoever forwarded for him may have won an assert, and goes on for others (RFC 7761 §4.6).
+    pub fn has_lost_members(&self, group: IpAddr) -> bool {
+        self.left.contains(&group)
     }
 
     /// It is stopped as by SIGSTOP: its entries go on forwarding, it decides nothing.
@@ -159,6 +178,7 @@ impl World {
             cuts: self.cuts.clone(),
             dead: self.dead.clone(),
             stopped: self.stopped.clone(),
+            restarted: self.restarted.clone(),
             upset: self.upset,
             hindered: self.hindered,
             ..World::default()
@@ -170,7 +190,8 @@ impl World {
     pub fn only(&self, group: IpAddr) -> World {
         let joined = self.of_group(group).map(|(host, filter)| ((group, host), filter.clone())).collect();
         let blocked = self.blocked_of(group).copied().collect();
-        World { joined, blocked, named: self.named.clone(), ..self.without_members() }
+        let left = self.left.intersection(&BTreeSet::from([group])).copied().collect();
+        World { joined, blocked, left, named: self.named.clone(), ..self.without_members() }
     }
 
     /// Whether it is the same to the streams of a group.
@@ -179,6 +200,8 @@ impl World {
             && self.cuts == other.cuts
             && self.dead == other.dead
             && self.stopped == other.stopped
+            && self.restarted == other.restarted
+            && self.has_lost_members(group) == other.has_lost_members(group)
             && self.of_group(group).eq(other.of_group(group))
             && self.blocked_of(group).eq(other.blocked_of(group))
     }
@@ -195,7 +218,7 @@ impl World {
     #[must_use]
     pub fn with_members_of(&self, other: &World) -> World {
         let (joined, named) = (other.joined.clone(), other.named.clone());
-        World { joined, named, blocked: other.blocked.clone(), ..self.without_members() }
+        World { joined, named, blocked: other.blocked.clone(), left: other.left.clone(), ..self.without_members() }
     }
 
     /// Whether a router's daemon is dead.
@@ -212,7 +235,8 @@ impl World {
     #[must_use]
     pub fn mended(&self) -> World {
         let (joined, blocked) = (self.joined.clone(), self.blocked.clone());
-        World { joined, blocked, upset: self.upset, ..World::default() }
+        let (left, restarted) = (self.left.clone(), self.restarted.clone());
+        World { joined, blocked, left, restarted, upset: self.upset, ..World::default() }
     }
 
     /// Whether frames cross a wire from one end to another.
@@ -269,6 +293,8 @@ impl World {
             cuts: self.cuts.iter().filter(|cut| other.cuts.contains(cut)).cloned().collect(),
             dead: self.dead.intersection(&other.dead).copied().collect(),
             stopped: self.stopped.union(&other.stopped).copied().collect(),
+            restarted: self.restarted.union(&other.restarted).copied().collect(),
+            left: self.left.union(&other.left).copied().collect(),
         }
     }
 }

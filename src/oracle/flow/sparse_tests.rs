@@ -381,3 +381,30 @@ fn what_a_bootstrap_router_knew_it_tells_whoever_hears_it_next() {
     assert_eq!(ttls(std::slice::from_ref(&whole)), BTreeSet::from([13]));
     assert_eq!(ttls(&[parted, whole]), BTreeSet::from([13, 14]));
 }
+
+#[test]
+fn who_won_an_assert_for_a_member_that_left_may_go_on_for_others() {
+    // Two forwarders and a router of members on one LAN, with a member of its own.
+    let mut net = Net::new();
+    let (src, r1, a1, a2, a3) =
+        (net.host("src"), net.sparse("r1"), net.sparse("a1"), net.sparse("a2"), net.sparse("a3"));
+    let (h1, h2) = (net.host("h1"), net.host("h2"));
+    net.link("a", src, r1);
+    net.link("far", r1, a1);
+    net.link("near", r1, a2);
+    net.lan("lan", &[a1, a2, a3, h1]);
+    net.link("b", a3, h2);
+    net.rendezvous_point(r1);
+    net.router_mut(a1).pim.dr_priority = Some(10);
+    let mut world = World::new();
+    world.join(h1, group(), &all());
+    let of = |world: &World| {
+        let flow = Flow::of(&net.plan(), world, &stream("news", src, 16)).unwrap();
+        let at = |node| flow.outbound.get(&end(node, 1)).map_or(Certainty::No, |passage| passage.settled);
+        (at(a1), at(a2), flow.reaches(h1))
+    };
+    assert_eq!(of(&world), (Certainty::Yes, Certainty::No, Certainty::Yes));
+    world.join(h2, group(), &all());
+    world.leave(h2, group());
+    assert_eq!(of(&world), (Certainty::Maybe, Certainty::Maybe, Certainty::Yes));
+}
