@@ -137,7 +137,8 @@ impl Walk<'_> {
             } else {
                 what.settled.may_be.min(step.settled).min(Certainty::Maybe)
             };
-            let held = what.settled.is.min(yes_if(is_sound && (own_surely || own_may == Certainty::No)));
+            // Nor is an entry made of packets that may not come, by whichever way is taken.
+            let held = what.settled.is.min(yes_if(surely && (own_surely || own_may == Certainty::No)));
             let held = if what.settled.may_be > Certainty::No { held.max(Certainty::Maybe) } else { Certainty::No };
             let entry = self.entry(node, &incoming);
             entry.incoming.extend(&incoming);
