@@ -29,15 +29,15 @@ test-here: $(NEXTEST)
 	$(NEXTEST) nextest run --workspace --features sabotage
 
 # The tests that touch the kernel once more, as an ordinary user. Cargo itself stays root. Left out, and counted as skipped in nextest's
-# closing line: what runs in memory alone; what asks whether verdicts are right, of labs whose like others build; and of the minutes
-# beside other vendors' daemons all but the first.
+# closing line: what runs in memory alone; what asks whether verdicts are right, of labs whose like others build; and the longest ones:
+# beside other vendors' daemons all but the first, and of the shipped topologies grids and sparse mode.
 IN_MEMORY = (package(router-core) - binary(kernel)) | binary(/^(bad_input|explore|simulate|topologies)$$/)
 OF_VERDICTS = binary(/^(compare|import|sabotage)$$/)
-LONG_BESIDE_OTHERS = binary(interop) - test(=vendors_serve_each_other_in_one_network)
+LONG = (binary(interop) - test(=vendors_serve_each_other_in_one_network)) | test(=grids_pass) | test(=sparse_mode_topologies_pass_and_their_messages_are_well_formed)
 test-user: $(NEXTEST)
 	@$(AS_USER) test -x target/debug/testbed -a -r Cargo.toml || { \
 	  echo "an ordinary user cannot read $(CURDIR): clone the project to a place that everybody can read, such as /var/tmp" >&2; exit 1; }
-	$(TARGET_RUNNER)="$(AS_USER)" $(NEXTEST) nextest run --workspace --features sabotage -E 'kind(test) - ($(IN_MEMORY)) - $(OF_VERDICTS) - ($(LONG_BESIDE_OTHERS))'
+	$(TARGET_RUNNER)="$(AS_USER)" $(NEXTEST) nextest run --workspace --features sabotage -E 'kind(test) - ($(IN_MEMORY)) - $(OF_VERDICTS) - ($(LONG))'
 
 target/tools/bin/cargo-nextest:
 	$(CARGO) install --locked --root target/tools cargo-nextest
