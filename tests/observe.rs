@@ -247,7 +247,8 @@ fn a_frame_that_does_not_fit_its_slot_comes_whole_and_in_its_turn() {
         ring.drain(16, |frame| {
             assert_eq!(frame.octets.len(), frame.length);
             let packet = Packet::parse(frame.octets).unwrap();
-            let Content::Udp { port: 5001, payload } = packet.content else { panic!("{packet:?}") };
+            // The kernel itself reports IPv6 memberships (MLD) when it likes.
+            let Content::Udp { port: 5001, payload } = packet.content else { return };
             assert_eq!(usize::from(Stamp::decode(payload).unwrap().length), payload.len());
             seen.push(payload.len());
         });
