@@ -30,10 +30,10 @@ test-here: $(NEXTEST)
 
 # The tests that touch the kernel once more, as an ordinary user. Cargo itself stays root. Left out, and counted as skipped in nextest's
 # closing line: what runs in memory alone; what asks whether verdicts are right, of labs whose like others build; and the longest ones:
-# beside other vendors' daemons all but the first, and of the shipped topologies grids and sparse mode.
+# beside other vendors' daemons all but the first, and of the shipped topologies those with PIM.
 IN_MEMORY = (package(router-core) - binary(kernel)) | binary(/^(bad_input|explore|simulate|topologies)$$/)
 OF_VERDICTS = binary(/^(compare|import|sabotage)$$/)
-LONG = (binary(interop) - test(=vendors_serve_each_other_in_one_network)) | test(=grids_pass) | test(=sparse_mode_topologies_pass_and_their_messages_are_well_formed)
+LONG = (binary(interop) - test(=vendors_serve_each_other_in_one_network)) | (binary(shipped) - test(=static_and_igmp_topologies_pass))
 test-user: $(NEXTEST)
 	@$(AS_USER) test -x target/debug/testbed -a -r Cargo.toml || { \
 	  echo "an ordinary user cannot read $(CURDIR): clone the project to a place that everybody can read, such as /var/tmp" >&2; exit 1; }
