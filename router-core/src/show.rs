@@ -30,13 +30,15 @@ pub enum Show {
     Bsr,
     /// Group-to-RP mappings.
     Rp,
+    /// How much is remembered.
+    State,
     /// The mapping that serves a group, answered as [`Show::Rp`] is: none, if the group has no rendezvous point.
     RpOf(IpAddr),
 }
 
 impl Show {
     /// All that need no more words.
-    pub const ALL: [Show; 9] = [
+    pub const ALL: [Show; 10] = [
         Show::Interfaces,
         Show::Groups,
         Show::Entries,
@@ -46,6 +48,7 @@ impl Show {
         Show::Trees,
         Show::Bsr,
         Show::Rp,
+        Show::State,
     ];
 
     /// The word that asks for it.
@@ -60,6 +63,7 @@ impl Show {
             Show::Trees => "trees",
             Show::Bsr => "bsr",
             Show::Rp => "rp",
+            Show::State => "state",
             Show::RpOf(_) => "rp-of",
         }
     }
@@ -87,6 +91,45 @@ pub enum Shown {
     Bsr(Vec<BsrZone>),
     /// By group range, then zone, then rendezvous point.
     Rp(Vec<RpMapping>),
+    /// How much is remembered.
+    State(State),
+}
+
+/// How much a router remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct State {
+    /// Now.
+    pub now: Held,
+    /// The most of each, not necessarily at one time, since the router started: looked at after everything that happened to it.
+    pub most: Held,
+}
+
+/// Numbers of what a router holds because of others: hosts, neighbours, and sources of data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Held {
+    /// Groups with members, an interface and group each.
+    pub memberships: usize,
+    /// PIM neighbours, an interface and address each.
+    pub neighbours: usize,
+    /// PIM's trees: (S,G), with (S,G,rpt) in one, and (*,G).
+    pub trees: usize,
+    /// Forwarding entries.
+    pub entries: usize,
+}
+
+impl Held {
+    /// The greater of each number.
+    #[must_use]
+    pub fn max(self, other: Held) -> Held {
+        Held {
+            memberships: self.memberships.max(other.memberships),
+            neighbours: self.neighbours.max(other.neighbours),
+            trees: self.trees.max(other.trees),
+            entries: self.entries.max(other.entries),
+        }
+    }
 }
 
 /// A configured interface.

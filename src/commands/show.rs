@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use router_core::control::client::{Client, ClientError};
 use router_core::router::SourceFilter;
-use router_core::show::{BsrZone, Entry, Group, Interface, Neighbour, Route, RpMapping, Show, Shown, Tree};
+use router_core::show::{BsrZone, Entry, Group, Held, Interface, Neighbour, Route, RpMapping, Show, Shown, Tree};
 use tabled::builder::Builder;
 use tabled::settings::object::{Columns, Rows};
 use tabled::settings::{Alignment, Modify, Padding, Style};
@@ -58,6 +58,8 @@ enum What {
     Bsr,
     /// Rendezvous points by group range
     Rp,
+    /// How much it remembers of hosts, neighbours and sources
+    State,
 }
 
 impl From<What> for Show {
@@ -72,6 +74,7 @@ impl From<What> for Show {
             What::Trees => Show::Trees,
             What::Bsr => Show::Bsr,
             What::Rp => Show::Rp,
+            What::State => Show::State,
         }
     }
 }
@@ -214,6 +217,11 @@ fn table(shown: &Shown) -> String {
             "no rendezvous points",
             list.iter().map(rendezvous_point),
         ),
+        Shown::State(state) => rows(
+            &["", "memberships", "neighbours", "trees", "entries"],
+            "",
+            [("now", state.now), ("the most", state.most)].into_iter().map(held),
+        ),
         Shown::Trees(list) => {
             rows(&["source", "group", "RPF", "upstream", "timers", "interfaces"], "no trees", list.iter().map(tree))
         }
@@ -273,6 +281,11 @@ fn neighbour(it: &Neighbour) -> Vec<String> {
         ms(it.propagation_delay_ms),
         if it.state_refresh { "yes" } else { "no" }.to_owned(),
     ]
+}
+
+fn held((when, it): (&str, Held)) -> Vec<String> {
+    let numbers = [it.memberships, it.neighbours, it.trees, it.entries];
+    std::iter::once(when.to_owned()).chain(numbers.iter().map(ToString::to_string)).collect()
 }
 
 fn bsr(it: &BsrZone) -> Vec<String> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use router_core::show::Held;
 pub use router_core::time::Time;
 use router_core::wire::pim;
 
@@ -373,6 +374,8 @@ pub trait Network {
     fn designated_routers(&mut self, router: NodeId) -> Result<Vec<DesignatedRouter>, NetworkError>;
     /// The rendezvous point that a router's daemon uses for a group.
     fn rendezvous_point(&mut self, router: NodeId, group: IpAddr) -> Result<Option<IpAddr>, NetworkError>;
+    /// The most that a router's daemon ever held since it was started, and in a simulator before that; none if it does not say.
+    fn most_held(&mut self, router: NodeId) -> Option<Held>;
     /// What a router's daemon believes about a group, in a few lines for a verdict.
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String>;
     /// Carrier, route, fault and daemon events so far.

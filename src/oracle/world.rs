@@ -164,6 +164,11 @@ impl World {
         self.of_group(group).map(|(host, _)| host)
     }
 
+    /// Who has joined what, and how.
+    pub fn memberships(&self) -> impl Iterator<Item = (NodeId, IpAddr, &SourceFilter)> + '_ {
+        self.joined.iter().map(|((group, host), filter)| (*host, *group, filter))
+    }
+
     fn of_group(&self, group: IpAddr) -> impl Iterator<Item = (NodeId, &SourceFilter)> + '_ {
         let (first, last) = ((group, NodeId(0)), (group, NodeId(usize::MAX)));
         self.joined.range(first..=last).map(|((_, host), filter)| (*host, filter))

@@ -247,6 +247,7 @@ pub(super) fn invariant(invariant: crate::topology::steps::Invariant) -> &'stati
         Invariant::TtlFalls => "ttl-falls",
         Invariant::OnlyMembers => "only-members",
         Invariant::WellFormed => "well-formed",
+        Invariant::BoundedState => "bounded-state",
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, LossId,
-    Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, Held,
+    LossId, Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId, WireKind};
 use crate::topology::steps::{Cut, MessageLoss, Mistreatment, Place, SourceFilter, Stream};
@@ -84,6 +84,7 @@ pub struct Fake {
     pub neighbours: BTreeMap<NodeId, Vec<Neighbour>>,
     pub designated: BTreeMap<NodeId, Vec<DesignatedRouter>>,
     pub rps: BTreeMap<NodeId, IpAddr>,
+    pub held: BTreeMap<NodeId, Held>,
     pub unstamped: Vec<(WireId, GroupCount)>,
     pub captures: bool,
 }
@@ -110,6 +111,7 @@ impl Fake {
             neighbours: BTreeMap::new(),
             designated: BTreeMap::new(),
             rps: BTreeMap::new(),
+            held: BTreeMap::new(),
             unstamped: Vec::new(),
             captures: false,
         }
@@ -451,6 +453,10 @@ impl Network for Fake {
 
     fn rendezvous_point(&mut self, router: NodeId, _group: IpAddr) -> Result<Option<IpAddr>, NetworkError> {
         Ok(self.rps.get(&router).copied())
+    }
+
+    fn most_held(&mut self, router: NodeId) -> Option<Held> {
+        self.held.get(&router).copied()
     }
 
     fn beliefs(&mut self, _router: NodeId, _group: IpAddr) -> Vec<String> {

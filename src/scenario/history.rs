@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::network::Time;
 use crate::oracle::{World, accepts};
 use crate::topology::plan::NodeId;
+use crate::topology::steps::SourceFilter;
 
 /// How far the stamps of two places may be apart.
 const SKEW: Duration = Duration::from_millis(2);
@@ -171,6 +172,11 @@ impl History {
         let hindered = self.eras.iter().filter(|era| era.world.is_hindered());
         let end = |era: &Era| era.end.map_or(Time(u64::MAX), |end| end + era.call + settle + SKEW);
         hindered.map(|era| (starts_early(era.start), end(era))).collect()
+    }
+
+    /// All memberships that there ever were.
+    pub fn wanted(&self) -> impl Iterator<Item = (NodeId, IpAddr, &SourceFilter)> + '_ {
+        self.eras.iter().flat_map(|era| era.world.memberships())
     }
 
     /// Every world that there was.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::check::latency::pace;
 use super::check::wire::is_link_local;
-use super::explain;
 use super::outcome::{Finding, InvariantReport, Place, Verdict};
 use super::runner::{Run, Started, millis};
+use super::{bounds, explain};
 use crate::network::{Network, Sighting, Time};
 use crate::oracle::{Certainty, Convergence, Flow, World};
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId, WireKind};
@@ -21,12 +21,13 @@ const SOCKET_GRACE: Duration = Duration::from_millis(100);
 /// A snooping bridge floods until it has heard a querier and given members their time to answer.
 const SNOOPING_GRACE: Duration = Duration::from_millis(1500);
 
-const ALL: [Invariant; 5] = [
+const ALL: [Invariant; 6] = [
     Invariant::NoDuplicates,
     Invariant::NoStrayData,
     Invariant::TtlFalls,
     Invariant::OnlyMembers,
     Invariant::WellFormed,
+    Invariant::BoundedState,
 ];
 
 /// Where a stream was permitted to go, moment by moment.
@@ -56,11 +57,14 @@ impl Permitted {
         let mut unsettled = run.history.unsettled(stream.group, settle, held_up);
         unsettled.push((started.at, started.at + settle + held_up));
         // A message that is lost may be missed as long as it is not sent again.
+        let again = convergence.prune_limit + settle + held_up;
+        // One whose hellos were lost is to be heard again first. It appears then, and the prune that it has sent in the meantime does not
+        // hold any more (docs/conformance/pim-dm.md).
+        let recovery = convergence.liveness + again;
         unsettled.extend(run.losses.iter().map(|losing| {
-            (losing.from, losing.to.map_or(Time(u64::MAX), |to| to + convergence.prune_limit + settle + held_up))
+            let is_hello = losing.loss.message == Message::PimHello;
+            (losing.from, losing.to.map_or(Time(u64::MAX), |to| to + if is_hello { recovery } else { again }))
         }));
-        // One whose hellos were lost is to be heard again, too.
-        let recovery = convergence.prune_limit.max(convergence.liveness) + settle + held_up;
         unsettled.extend(run.mistreated.iter().map(|m| (m.from, m.to.map_or(Time(u64::MAX), |to| to + recovery))));
         let drain = run.drain_time();
         let doubled = run.mistreated.iter().filter(|m| m.how.duplicate > 0.0);
@@ -177,6 +181,13 @@ pub fn judge<N: Network>(run: &mut Run<'_, N>, without: &[Invariant]) -> Vec<Inv
         }
         if invariant == Invariant::WellFormed {
             well_formed(run, &mut report);
+        }
+        if invariant == Invariant::BoundedState {
+            bounds::judge(run, &mut report);
+            if report.examined == 0 {
+                // No daemon here says what it held.
+                continue;
+            }
         }
         if !report.findings.is_empty() {
             // Something was there that should not have been: what the measuring side lost cannot excuse it.

@@ -8,6 +8,7 @@
 //! - A failed check names the first wrong hop ([`Finding`]).
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod check;
 mod explain;
 mod history;

@@ -54,7 +54,10 @@ pub(super) struct Call {
     /// How long the network had been held up before.
     pub held_up: Duration,
     pub host: NodeId,
+    /// The first group.
     pub group: IpAddr,
+    /// How many there are, one after another.
+    pub groups: u32,
 }
 
 /// A stream that was started.
@@ -72,7 +75,7 @@ pub(super) struct Losing {
     /// Index of the step.
     step: usize,
     id: LossId,
-    loss: MessageLoss,
+    pub loss: MessageLoss,
     /// When it began.
     pub from: Time,
     /// When a step undid it.
@@ -314,7 +317,7 @@ impl<N: Network> Run<'_, N> {
             }
             let took = self.since(time);
             self.history.change(time, took, grace, |world| world.join(host, group, filter));
-            let call = Call { time, held_up, host, group };
+            let call = Call { time, held_up, host, group, groups };
             if oracle::is_nothing(filter) { self.leaves.push(call) } else { self.joins.push(call) }
         }
         Ok(())
@@ -330,7 +333,7 @@ impl<N: Network> Run<'_, N> {
             }
             let took = self.since(time);
             self.history.change(time, took, grace, |world| world.leave(host, group));
-            self.leaves.push(Call { time, held_up, host, group });
+            self.leaves.push(Call { time, held_up, host, group, groups });
         }
         Ok(())
     }

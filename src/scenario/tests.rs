@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fake::Fake;
 use super::*;
-use crate::network::{CommandOutput, ControlSighting, GroupCount, Time};
+use crate::network::{CommandOutput, ControlSighting, GroupCount, Held, Time};
 use crate::oracle::testing::{Net, all, chain, chain_net, group, only, stream};
 use crate::topology::plan::{Attachment, NodeId, Plan};
 use crate::topology::steps::{
@@ -136,6 +136,7 @@ fn a_sound_network_passes() {
     let (plan, ids) = chain();
     let mut network = Fake::new(&plan);
     network.control = vec![(plan.find_wire("last").unwrap(), query(ids["r2"], 10))];
+    network.held = [(ids["r2"], Held { memberships: 1, ..Held::default() })].into();
     let report = go(&plan, &mut network, basic(&plan, &ids));
     holds(&report);
     assert!(report.steps[2].figures.contains(&Figure::at("lost", "h1", Value::Packets(0))));

@@ -34,6 +34,8 @@ pub enum Invariant {
     OnlyMembers,
     /// Every IGMP and PIM message on a wire can be read, its checksum included.
     WellFormed,
+    /// No router ever remembers more than hosts, neighbours and sources give it to remember.
+    BoundedState,
 }
 
 /// One step.

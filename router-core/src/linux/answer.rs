@@ -64,7 +64,8 @@ impl<M: Machine> Shell<M> {
             | Shown::Neighbours(_)
             | Shown::Trees(_)
             | Shown::Bsr(_)
-            | Shown::Rp(_) => {}
+            | Shown::Rp(_)
+            | Shown::State(_) => {}
         }
         let mut line = serde_json::to_vec(&shown).unwrap_or_else(|error| {
             let text = error.to_string();

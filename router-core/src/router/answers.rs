@@ -13,7 +13,7 @@ use crate::pim::mode::Mode;
 use crate::pim::{dense, sparse};
 use crate::router::port::Port;
 use crate::show::{
-    Entry, Group, Interface, Neighbour, Pim, Querier, Route, Show, Shown, SparseTree, Tree, TreeInterface,
+    Entry, Group, Interface, Neighbour, Pim, Querier, Route, Show, Shown, SparseTree, State, Tree, TreeInterface,
 };
 use crate::time::Time;
 
@@ -30,6 +30,7 @@ impl Router {
             Show::Trees => Shown::Trees(self.show_trees(now)),
             Show::Bsr => Shown::Bsr(self.show_bsr(now)),
             Show::Rp => Shown::Rp(self.show_rps(now)),
+            Show::State => Shown::State(State { now: self.held(), most: self.most_held() }),
             Show::RpOf(group) => Shown::Rp(self.show_rp_of(now, group)),
         }
     }

@@ -24,6 +24,7 @@ use crate::pim::sparse::Sparse;
 use crate::pim::sparse::settings::SparseSettings;
 use crate::random::Random;
 use crate::rib::Rib;
+use crate::show::Held;
 use crate::time::Time;
 use crate::wire;
 
@@ -58,6 +59,7 @@ pub struct Router {
     limits_said: BTreeSet<(&'static str, Option<InterfaceId>)>,
     /// Of the machines of interfaces that are gone.
     past: Coverage,
+    most_held: Held,
     outputs: VecDeque<Output>,
 }
 
@@ -106,6 +108,7 @@ impl Router {
             ready: false,
             limits_said: BTreeSet::new(),
             past: Coverage::default(),
+            most_held: Held::default(),
             outputs,
         }
     }
@@ -149,6 +152,7 @@ impl Router {
             self.ready = true;
             self.event(now, EventKind::Ready);
         }
+        self.most_held = self.most_held.max(self.held());
     }
 
     /// The next thing to do; call until it gives none.
@@ -178,6 +182,23 @@ impl Router {
             coverage.merge(bsr.coverage());
         }
         coverage
+    }
+
+    /// How much is remembered of others.
+    pub fn held(&self) -> Held {
+        let ports = self.ports.values();
+        let dense = self.dense.as_ref().map_or(0, |dense| dense.entries().len());
+        Held {
+            memberships: ports.clone().filter_map(|port| port.igmp.as_ref()).map(|igmp| igmp.groups().len()).sum(),
+            neighbours: ports.filter_map(|port| port.pim.as_ref()).map(|link| link.neighbours().len()).sum(),
+            trees: dense + self.sparse.as_ref().map_or(0, Sparse::len),
+            entries: self.table.len(),
+        }
+    }
+
+    /// The most that was remembered after anything that happened.
+    pub fn most_held(&self) -> Held {
+        self.most_held
     }
 
     /// The configuration in force.

@@ -30,8 +30,8 @@ use self::engine::{Engine, Event, Role};
 use self::streams::Stream as Running;
 use crate::network::answers;
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, LossId,
-    Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, Held,
+    LossId, Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::observe::capture::CaptureError;
 use crate::topology::plan::{Attachment, Daemon, NodeId, Plan, WireId};
@@ -455,6 +455,10 @@ impl Network for SimulatedNetwork<'_> {
     fn rendezvous_point(&mut self, router: NodeId, group: IpAddr) -> Result<Option<IpAddr>, NetworkError> {
         let Shown::Rp(mappings) = self.ask(router, Show::RpOf(group))? else { return Ok(None) };
         Ok(mappings.first().map(|mapping| mapping.rp))
+    }
+
+    fn most_held(&mut self, router: NodeId) -> Option<Held> {
+        self.engine.shell(router).map(|shell| shell.most_held())
     }
 
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {

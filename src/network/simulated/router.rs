@@ -11,6 +11,7 @@ use router_core::forwarding::{EntryKey, ForwardingEntry};
 use router_core::router::{
     Datagram, EventKind, Input, InterfaceId, InterfaceState, Output, Router, SourceFilter, UnicastRoute,
 };
+use router_core::show::Held;
 use router_core::wire::{igmp, pim};
 
 use super::cache::{Cache, REGISTER};
@@ -47,6 +48,8 @@ pub(super) struct Shell {
     inbox: VecDeque<Input>,
     /// Messages that found no room.
     pub lost: u64,
+    /// The most that daemons held that are dead.
+    past_held: Held,
     wake: Option<Time>,
     timer: Option<Time>,
     pub cache: Cache<Data>,
@@ -58,6 +61,11 @@ impl Shell {
     /// The daemon's machine, while it runs and is not stopped.
     pub fn machine(&self) -> Option<&Router> {
         self.machine.as_deref().filter(|_| !self.is_paused)
+    }
+
+    /// The most that it ever held, dead daemons among it.
+    pub fn most_held(&self) -> Held {
+        self.machine.as_deref().map_or(self.past_held, |machine| self.past_held.max(machine.most_held()))
     }
 
     fn hears_pim(&self) -> bool {
@@ -100,9 +108,9 @@ impl Engine<'_> {
         let now = self.now;
         let Some(shell) = self.shell(id) else { return };
         let covered = shell.machine.as_deref().map(Router::coverage).unwrap_or_default();
-        let (lost, outgoing) = (shell.lost, std::mem::take(&mut shell.outgoing));
+        let (lost, past_held, outgoing) = (shell.lost, shell.most_held(), std::mem::take(&mut shell.outgoing));
         // What was scheduled for it finds nobody.
-        *shell = Shell { lost, outgoing, ..Shell::default() };
+        *shell = Shell { lost, past_held, outgoing, ..Shell::default() };
         self.past.merge(&covered);
         // Its sockets close, and their memberships end.
         for interface in 0..self.nodes[id.0].ports.len() {

@@ -97,6 +97,23 @@ fn a_message_that_cannot_be_read_is_its_senders_defect() {
 }
 
 #[test]
+fn a_router_that_remembers_more_than_it_was_given_is_named() {
+    let (plan, ids) = chain();
+    let held = |trees, entries| Held { memberships: 0, neighbours: 2, trees, entries };
+    let steps = || vec![Action::Stream(news(&ids)), join(ids["h1"]), Action::Wait { time: ms(300) }];
+    let mut network = Fake::new(&plan);
+    // (*,G) and (S,G).
+    network.held = [(ids["r2"], held(2, 1))].into();
+    holds(&go(&plan, &mut network, steps()));
+    let mut network = Fake::new(&plan);
+    network.held = [(ids["r2"], held(3, 1))].into();
+    fails(
+        &go(&plan, &mut network, steps()),
+        &["r2 held 3 trees at one time, where the scenario accounts for 2 at the most"],
+    );
+}
+
+#[test]
 fn a_drop_says_what_it_took_and_one_that_took_nothing_proves_nothing() {
     let (plan, ids) = chain();
     let wire = plan.find_wire("middle").unwrap();

@@ -29,6 +29,7 @@ words!(Invariant as "an invariant" {
     "ttl-falls" => Invariant::TtlFalls,
     "only-members" => Invariant::OnlyMembers,
     "well-formed" => Invariant::WellFormed,
+    "bounded-state" => Invariant::BoundedState,
 });
 
 /// A step's place in a scenario, and the key that stands there, so that a step that can't be read is known for what it

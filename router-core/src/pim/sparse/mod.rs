@@ -222,6 +222,11 @@ impl Sparse {
         &self.coverage
     }
 
+    /// How many groups and sources there is state of, together.
+    pub fn len(&self) -> usize {
+        self.stars.len() + self.sources.len()
+    }
+
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.stars.is_empty() && self.sources.is_empty() && self.index.is_empty() && self.timers.next().is_none()

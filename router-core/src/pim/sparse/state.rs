@@ -24,7 +24,7 @@ impl Sparse {
     }
 
     fn has_room(&mut self) -> Result<(), DropReason> {
-        if self.stars.len() + self.sources.len() < self.limit {
+        if self.len() < self.limit {
             return Ok(());
         }
         self.actions.push(Action::Drop(None, DropReason::EntryLimit));

@@ -30,8 +30,8 @@ use crate::network::answers;
 use crate::network::faults::{self, Change, Cuts};
 use crate::network::notifier::Notifier;
 use crate::network::{
-    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, LossId,
-    Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
+    Arrival, CommandOutput, ControlSighting, DesignatedRouter, Entry, GroupCount, Happening, HappeningKind, Held,
+    LossId, Malformed, Membership, Neighbour, Network, NetworkError, Sighting, Time,
 };
 use crate::observe::capture;
 use crate::observe::entries;
@@ -550,6 +550,16 @@ impl Network for KernelNetwork<'_> {
             return Err(failed("ask a router for a rendezvous point", "it answered something else"));
         };
         Ok(mappings.first().map(|mapping| mapping.rp))
+    }
+
+    fn most_held(&mut self, router: NodeId) -> Option<Held> {
+        if self.router(router).ok()?.daemon != Daemon::RouterCore {
+            return None;
+        }
+        match self.ask(router, Show::State) {
+            Ok(Shown::State(state)) => Some(state.most),
+            _ => None,
+        }
     }
 
     fn beliefs(&mut self, router: NodeId, group: IpAddr) -> Vec<String> {
