@@ -39,6 +39,9 @@ pub struct Convergence {
     /// of them does.
     /// Sparse mode joins anew by itself, and its winners assert themselves in time (RFC 7761 §4.6).
     pub is_refreshed: bool,
+    /// By then a router that has been started again originates its first state refresh, where two intervals without one are more than an
+    /// assert lasts: its outcome may be forgotten in between. Nothing elsewhere.
+    pub first_refresh: Duration,
     /// After this time without state refresh the outcome of an assert is forgotten: the shortest Assert Time.
     pub assert_time: Duration,
     /// How long what a router has joined is kept upstream once it is silent: the longest hold time of joins in sparse mode (RFC 7761 §4.11).
@@ -145,6 +148,9 @@ impl Convergence {
         let holds = hold.saturating_sub(delay);
         let asserted = shortest(&|v| v.assert_time).saturating_sub(delay);
         let is_in_time = |interval: Duration| interval * 2 < holds && interval * 3 / 2 < asserted;
+        let intervals =
+            ends.iter().filter(|(at, _)| !is_sparse(plan, at.node)).filter_map(|(_, v)| v.state_refresh_interval);
+        let first_refresh = intervals.max().filter(|interval| *interval * 2 >= asserted).unwrap_or_default();
         let is_refreshed =
             ends.iter().all(|(at, v)| is_sparse(plan, at.node) || v.state_refresh_interval.is_some_and(is_in_time));
         Convergence {
@@ -161,6 +167,7 @@ impl Convergence {
             prunes,
             contested,
             is_refreshed,
+            first_refresh,
             assert_time: shortest(&|v| v.assert_time),
             rendezvous: rendezvous(plan),
             prune_limit: longest(&|v| v.prune_limit),

@@ -20,6 +20,8 @@ const FINDINGS: usize = 8;
 const SOCKET_GRACE: Duration = Duration::from_millis(100);
 /// A snooping bridge floods until it has heard a querier and given members their time to answer.
 const SNOOPING_GRACE: Duration = Duration::from_millis(1500);
+/// So long after its last query a bridge takes the querier for gone (`multicast_querier_interval`).
+const QUERIER_PRESENT: Duration = Duration::from_secs(255);
 
 const ALL: [Invariant; 6] = [
     Invariant::NoDuplicates,
@@ -241,15 +243,29 @@ fn no_duplicates<N: Network>(
     }
 }
 
-/// When the ports of snooping bridges may be judged.
-fn snooping_from<N: Network>(run: &Run<'_, N>, wire: WireId) -> Option<Time> {
+/// When a wire hands packets to ports that have no members: a snooping bridge does while it knows no querier, and until members have answered
+/// the first query after that.
+fn floods<N: Network>(run: &Run<'_, N>, wire: WireId) -> Vec<(Time, Time)> {
     if run.plan.wire(wire).kind != (WireKind::Lan { snooping: true }) {
-        return Some(Time::ZERO);
+        return Vec::new();
     }
-    let queries = run.network.control(wire);
-    let first = queries.iter().find(|s| matches!(s.message, Message::IgmpGeneralQuery | Message::IgmpQuery));
-    // The query itself may have passed before the taps were there.
-    Some(first.map_or(run.began, |s| s.time) + SNOOPING_GRACE)
+    let control = run.network.control(wire);
+    let queries = control.iter().filter(|s| matches!(s.message, Message::IgmpGeneralQuery | Message::IgmpQuery));
+    let mut spans = Vec::new();
+    // The first query may have passed before the taps were there.
+    let mut known_until = Time::ZERO;
+    for query in queries.map(|query| query.time) {
+        if query >= known_until {
+            spans.push((known_until, query + SNOOPING_GRACE));
+        }
+        known_until = query + QUERIER_PRESENT;
+    }
+    if spans.is_empty() {
+        spans.push((Time::ZERO, run.began + SNOOPING_GRACE));
+    } else {
+        spans.push((known_until, Time(u64::MAX)));
+    }
+    spans
 }
 
 fn no_stray_data<N: Network>(
@@ -260,12 +276,12 @@ fn no_stray_data<N: Network>(
 ) {
     let mut strays: BTreeMap<(bool, Attachment), (Sighting, u64)> = BTreeMap::new();
     for wire in run.plan.wire_ids() {
-        let judged_from = snooping_from(run, wire);
+        let floods = floods(run, wire);
         for s in run.records.sightings(run.network, &stream.name, wire) {
             report.examined += 1;
             let Some(flow) = permitted.at(s.time) else { continue };
             let passages = if s.outbound { &flow.outbound } else { &flow.inbound };
-            let flooding = !s.outbound && judged_from.is_some_and(|from| s.time < from);
+            let flooding = !s.outbound && floods.iter().any(|(from, to)| (*from..*to).contains(&s.time));
             let is_permitted = passages.get(&s.at).is_some_and(|p| {
                 // What floods for a moment may not go on.
                 p.certainty > Certainty::No && (p.settled > Certainty::No || !permitted.is_pruned_at(s.time))

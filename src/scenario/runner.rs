@@ -269,7 +269,7 @@ impl<N: Network> Run<'_, N> {
                     // Where its way changes before that is over, the old one is not pruned.
                     self.history.keep(self.network.now(), forgotten);
                 }
-                self.history.upset(before.min(at), self.network.now());
+                self.history.upset(before.min(at), self.network.now() + self.convergence.first_refresh);
                 self.history.went_on(*node, at);
                 self.last_restart = Some(at);
             }
