@@ -2,9 +2,13 @@
 //!
 //! The kernel tells of a packet where it has no entry, and of one that arrives by another interface than its entry's, at most once in 3 s.
 //! So an entry is given when it asks, and kept right from then on: as long as the source is on the shared tree it has that tree's incoming
-//! interface, and the first packet by the source's own tree is the one that arrives by a wrong one.
+//! interface, and the first packet by the source's own tree is the one that arrives by a wrong one. Where both trees have the same one, the
+//! kernel is given no entry until that packet has come.
+
+use std::collections::BTreeMap;
 
 use super::entry::{Timer, Tree};
+use super::macros::View;
 use super::{Action, Context, Sparse, assert, macros};
 use crate::config::SptSwitchover;
 use crate::counters::DropReason;
@@ -139,7 +143,7 @@ impl Sparse {
     /// Gives the kernel the entry that §4.2 asks for. One that forwards nowhere has the interface that data came by, so that the kernel tells
     /// of data by any other.
     pub(super) fn forward(&mut self, context: &Context<'_>, key: EntryKey, asked: bool) {
-        let wanted = self.wanted(context, key);
+        let wanted = self.wanted(context, key, asked);
         let Some(entry) = self.source(key) else { return };
         let installed = entry.installed.as_deref();
         if wanted.as_ref() == installed && (!asked || wanted.is_none()) {
@@ -157,9 +161,24 @@ impl Sparse {
         });
     }
 
-    fn wanted(&self, context: &Context<'_>, key: EntryKey) -> Option<ForwardingEntry> {
+    /// Whether the first packet by the way to the source, which is that to the rendezvous point as well, is still to come and to set
+    /// SPTbit(S,G) (§4.2.2): by an entry of the shared tree it would pass without a word, and the router assert itself, until its counters
+    /// are read, by a tree that it has left.
+    fn sets_spt_bit(v: &View<'_>) -> bool {
+        let rpf = v.entry.rpf_interface();
+        !macros::spt_bit(v)
+            && rpf == v.star.rpf_interface()
+            && rpf != v.entry.arrival
+            && rpf.is_some_and(|rpf| !macros::is_boundary(v.ports, rpf, v.group) && macros::update_spt_bit(v, rpf))
+    }
+
+    fn wanted(&self, context: &Context<'_>, key: EntryKey, asked: bool) -> Option<ForwardingEntry> {
         let v = self.view(context, key.into());
         let arrival = v.entry.arrival?;
+        if Self::sets_spt_bit(&v) {
+            // Data by another interface has asked: it is not for this router to forward, and what comes by the right one is told of.
+            return asked.then(|| ForwardingEntry { key, incoming: arrival, outgoing: BTreeMap::new() });
+        }
         let inside = |i: InterfaceId| !macros::is_boundary(context.ports, i, key.group);
         let spt_bit = macros::spt_bit(&v);
         let incoming = if spt_bit { v.entry.rpf_interface() } else { v.star.rpf_interface() };
