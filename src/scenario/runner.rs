@@ -216,13 +216,13 @@ impl<N: Network> Run<'_, N> {
             Action::Drop(loss) => {
                 let id = self.network.lose(loss)?;
                 let from = self.network.now();
-                self.history.prolong(from, self.silence_grace());
                 self.losses.push(Losing { step: self.steps_done, id, loss: loss.clone(), from, to: None });
+                self.history.prolong(from, self.silence_grace());
             }
             Action::Impair(how) => {
                 let from = self.network.mistreat(how)?;
-                self.history.prolong(from, self.silence_grace());
                 self.mistreated.push(Mistreated { how: how.clone(), from, to: None });
+                self.history.prolong(from, self.silence_grace());
             }
             Action::Restore { wire, end } => {
                 let at = self.network.restore(*wire, *end)?;

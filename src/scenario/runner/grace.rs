@@ -1,5 +1,6 @@
 //! How long what was right before a change stays excusable after it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Run;
@@ -14,6 +15,10 @@ const BRIDGE_MEMBERSHIP: Duration = Duration::from_secs(260);
 impl<N: Network> Run<'_, N> {
     /// How long routers may act by the world before a repair: asserts that were decided in it still hold.
     pub(super) fn transition_grace(&self) -> Duration {
+        if self.lossy_wires() > 0 {
+            // The prune of the way that is left may be among what is lost.
+            return self.silence_grace();
+        }
         let pace = self.streams.iter().map(|s| check::latency::pace(&s.stream)).max().unwrap_or_default();
         self.convergence.settle(pace) + self.options.slack
     }
@@ -26,8 +31,7 @@ impl<N: Network> Run<'_, N> {
     /// The same; `excludes`: to somebody who now wants all but some sources, or where somebody does.
     pub(super) fn leave_grace_with(&self, excludes: bool) -> Duration {
         let excludes = excludes || self.history.now().excludes();
-        let is_lossy = self.mistreated.iter().any(|mistreated| mistreated.to.is_none());
-        if is_lossy || self.losses.iter().any(|losing| losing.to.is_none()) {
+        if self.lossy_wires() > 0 {
             // The leave, or what asks for other members, may be among what is lost.
             return self.silence_grace_with(excludes);
         }
@@ -56,6 +60,13 @@ impl<N: Network> Run<'_, N> {
         wires.map(of).max().unwrap_or_default() + lingering + self.options.slack
     }
 
+    /// On how many wires messages are lost.
+    fn lossy_wires(&self) -> u32 {
+        let mistreated = self.mistreated.iter().filter(|mistreated| mistreated.to.is_none()).map(|m| m.how.wire);
+        let losing = self.losses.iter().filter(|losing| losing.to.is_none()).map(|losing| losing.loss.wire);
+        u32::try_from(mistreated.chain(losing).collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX)
+    }
+
     /// How long routers may believe in members, or in routers that joined, when they cannot hear them any more.
     pub(super) fn silence_grace(&self) -> Duration {
         self.silence_grace_with(self.history.now().excludes())
@@ -70,6 +81,8 @@ impl<N: Network> Run<'_, N> {
         let snooping = self.plan.wires.iter().any(|wire| wire.kind == (WireKind::Lan { snooping: true }));
         let bridges = if snooping { BRIDGE_MEMBERSHIP } else { Duration::ZERO };
         members.unwrap_or_default().max(self.convergence.liveness).max(self.convergence.joins).max(bridges)
+            // A prune that is lost comes after that, and the next one only when the join that it was to end has run out.
+            + self.convergence.joins * self.lossy_wires()
             + self.convergence.prunes
             + self.convergence.rendezvous
             + self.options.slack
