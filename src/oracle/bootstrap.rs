@@ -24,6 +24,7 @@ pub fn rendezvous_point(plan: &Plan, world: &World, node: NodeId, group: IpAddr)
 
 /// A candidate bootstrap router.
 struct Candidate {
+    node: NodeId,
     hash_mask_length: u8,
     /// By node: whether its bootstrap messages come there, if it is elected.
     heard: Vec<Certainty>,
@@ -66,7 +67,12 @@ impl<'a> RendezvousPoints<'a> {
                 Certainty::No => Certainty::Yes,
             };
             let heard = spread(plan, world, node, ways).into_iter().map(|heard| heard.min(speaks)).collect();
-            candidates.push(Candidate { hash_mask_length: bsr.hash_mask_length, heard, hears: ways.arrives.clone() });
+            candidates.push(Candidate {
+                node,
+                hash_mask_length: bsr.hash_mask_length,
+                heard,
+                hears: ways.arrives.clone(),
+            });
         }
         RendezvousPoints { plan, world, group, candidates }
     }
@@ -86,8 +92,24 @@ impl<'a> RendezvousPoints<'a> {
         self.learned(node).into_iter().map(of).collect()
     }
 
-    /// All that bootstrap messages name to some router, and that it uses.
-    pub fn all_learned(&self) -> BTreeSet<IpAddr> {
+    /// All that bootstrap messages may name while one of several worlds turns into another: what a bootstrap router knew in one of them, it
+    /// tells all that hear it in another; and one that is newly elected, or was started again, announces those candidates alone that it has
+    /// heard so far, any of them.
+    pub fn told_between(plan: &Plan, worlds: &[World], group: IpAddr) -> BTreeSet<IpAddr> {
+        let points = worlds.iter().map(|world| RendezvousPoints::of(plan, world, group, &mut BTreeMap::new()));
+        let points: Vec<RendezvousPoints<'_>> = points.collect();
+        let mut told: BTreeSet<IpAddr> = points.iter().flat_map(RendezvousPoints::all_learned).collect();
+        let routers = |points: &RendezvousPoints<'_>| {
+            let speak = points.candidates.iter().map(|candidate| candidate.node);
+            speak.map(|node| (node, points.world.restarts(node))).collect::<Vec<_>>()
+        };
+        if points.windows(2).any(|two| routers(&two[0]) != routers(&two[1])) {
+            told.extend(points[0].candidate_rps(&|_| true).into_iter().map(|(_, _, address)| address));
+        }
+        told
+    }
+
+    fn all_learned(&self) -> BTreeSet<IpAddr> {
         let told = self.plan.node_ids().filter(|node| self.is_told(*node));
         told.flat_map(|node| self.at(node)).flatten().collect()
     }

@@ -144,10 +144,7 @@ impl<'a> Sparse<'a> {
         source: IpAddr,
         stream: &Stream,
     ) -> Sparse<'a> {
-        // What a bootstrap router knew in one of them, it tells all that hear it in another.
-        let group = stream.group;
-        let told = |world| RendezvousPoints::of(plan, world, group, &mut BTreeMap::new()).all_learned();
-        let told: BTreeSet<IpAddr> = worlds.iter().flat_map(told).collect();
+        let told = RendezvousPoints::told_between(plan, worlds, stream.group);
         let mut sparse = Sparse::prepare(plan, world, origin, source, stream, &told);
         sparse.in_transition = true;
         for other in worlds {
@@ -616,20 +613,30 @@ impl<'a> Sparse<'a> {
     fn follows(&self, node: NodeId, needs: Demand, star: Demand) -> Demand {
         let registered = self.registrars.iter().any(|end| !self.registers_with(*end).is_empty());
         let sure = if self.by_rp[node.0].is_some() { Certainty::Yes } else { Certainty::Maybe };
-        if self.rps[node.0].contains(&node) {
+        let is_rp = self.rps[node.0].contains(&node);
+        if is_rp && registered {
             // Those below that have the packets by themselves have pruned them here.
             // It may have joined before they did.
             let stays = self.habits(node).stays_on_trees;
             let before = if stays { Demand::both(Certainty::Yes) } else { star };
-            let before = before.at_most(Certainty::No, Certainty::Maybe);
-            return if registered { needs.at_most(sure, sure).or(before) } else { Demand::NONE };
+            return needs.at_most(sure, sure).or(before.at_most(Certainty::No, Certainty::Maybe));
         }
         let is_between = registered && self.rps[node.0].iter().any(|rp| self.is_on_way(*rp, node));
         if is_between {
             return needs.at_most(sure, sure);
         }
-        // It may have been on the way before something changed; then it goes on as long as it gets packets (JoinDesired(S,G)).
-        if self.world.is_upset() { needs.at_most(Certainty::Maybe, Certainty::Yes) } else { Demand::NONE }
+        // It may have been on the source's tree before something changed, or for somebody who named the source; then it goes on as long as
+        // it gets packets (JoinDesired(S,G), §4.5.5).
+        let stays = self.world.is_upset() || self.was_asked(node);
+        if stays { needs.at_most(Certainty::Maybe, Certainty::Yes) } else { Demand::NONE }
+    }
+
+    /// Whether a host that lies behind a router has ever named the source.
+    fn was_asked(&self, node: NodeId) -> bool {
+        let wires = |host: NodeId| self.ends(host).map(|end| self.plan.interface(end).wire);
+        let ends = self.world.have_named(self.group, self.source).flat_map(wires);
+        let ends = ends.flat_map(|wire| &self.plan.wire(wire).ends).filter(|end| self.takes_part(**end));
+        ends.map(|end| end.node).collect::<BTreeSet<_>>().into_iter().any(|router| self.is_on_way(router, node))
     }
 
     /// Whether somebody is asked for packets that a router needs, by the one tree or by the other.

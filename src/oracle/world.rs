@@ -15,11 +15,13 @@ pub struct World {
     blocked: BTreeSet<(IpAddr, NodeId)>,
     /// Where several worlds are merged: sources that a host names in one of them, while it wants all but some in another.
     named: BTreeMap<(IpAddr, NodeId), BTreeSet<IpAddr>>,
+    /// Sources of a group that hosts have ever named.
+    once_named: BTreeSet<(IpAddr, IpAddr, NodeId)>,
     cuts: Vec<Cut>,
     dead: BTreeSet<NodeId>,
     stopped: BTreeSet<NodeId>,
-    /// Routers that were started again.
-    restarted: BTreeSet<NodeId>,
+    /// Routers that were started again, and how often.
+    restarted: BTreeMap<NodeId, u32>,
     /// Groups that somebody has left, or wants less of than before.
     left: BTreeSet<IpAddr>,
     /// Whether anything was ever amiss: what was decided then may outlast it.
@@ -41,6 +43,9 @@ impl World {
         } else {
             if self.narrows(host, group, filter) {
                 self.left.insert(group);
+            }
+            if let SourceFilter::Include(sources) = filter {
+                self.once_named.extend(sources.iter().map(|source| (group, *source, host)));
             }
             self.joined.insert((group, host), filter.clone());
         }
@@ -91,12 +96,17 @@ impl World {
         self.upset = true;
         self.dead.remove(&router);
         self.stopped.remove(&router);
-        self.restarted.insert(router);
+        *self.restarted.entry(router).or_default() += 1;
     }
 
     /// Whether a router was started again: until a bootstrap message comes, it takes one from any neighbour (RFC 5059 §3.1.3).
     pub fn is_restarted(&self, router: NodeId) -> bool {
-        self.restarted.contains(&router)
+        self.restarts(router) > 0
+    }
+
+    /// How often a router was started again.
+    pub fn restarts(&self, router: NodeId) -> u32 {
+        self.restarted.get(&router).copied().unwrap_or_default()
     }
 
     /// Whether somebody has left a group: whoever forwarded for him may have won an assert, and goes on for others (RFC 7761 §4.6).
@@ -159,6 +169,16 @@ impl World {
         self.named.get(&(group, host)).is_some_and(|sources| sources.contains(&source))
     }
 
+    /// Hosts that have ever named a source of a group.
+    pub fn have_named(&self, group: IpAddr, source: IpAddr) -> impl Iterator<Item = NodeId> + '_ {
+        let (first, last) = ((group, source, NodeId(0)), (group, source, NodeId(usize::MAX)));
+        self.once_named.range(first..=last).map(|(.., host)| *host)
+    }
+
+    fn named_of(&self, group: IpAddr) -> impl Iterator<Item = &(IpAddr, IpAddr, NodeId)> + '_ {
+        self.once_named.iter().filter(move |(of, ..)| *of == group)
+    }
+
     /// All hosts that have joined a group.
     pub fn members(&self, group: IpAddr) -> impl Iterator<Item = NodeId> + '_ {
         self.of_group(group).map(|(host, _)| host)
@@ -196,7 +216,8 @@ impl World {
         let joined = self.of_group(group).map(|(host, filter)| ((group, host), filter.clone())).collect();
         let blocked = self.blocked_of(group).copied().collect();
         let left = self.left.intersection(&BTreeSet::from([group])).copied().collect();
-        World { joined, blocked, left, named: self.named.clone(), ..self.without_members() }
+        let once_named = self.named_of(group).copied().collect();
+        World { joined, blocked, left, named: self.named.clone(), once_named, ..self.without_members() }
     }
 
     /// Whether it is the same to the streams of a group.
@@ -207,6 +228,7 @@ impl World {
             && self.stopped == other.stopped
             && self.restarted == other.restarted
             && self.has_lost_members(group) == other.has_lost_members(group)
+            && self.named_of(group).eq(other.named_of(group))
             && self.of_group(group).eq(other.of_group(group))
             && self.blocked_of(group).eq(other.blocked_of(group))
     }
@@ -222,8 +244,8 @@ impl World {
     /// These faults with the members of another world.
     #[must_use]
     pub fn with_members_of(&self, other: &World) -> World {
-        let (joined, named) = (other.joined.clone(), other.named.clone());
-        World { joined, named, blocked: other.blocked.clone(), left: other.left.clone(), ..self.without_members() }
+        let World { joined, blocked, named, once_named, left, .. } = other.clone();
+        World { joined, blocked, named, once_named, left, ..self.without_members() }
     }
 
     /// Whether a router's daemon is dead.
@@ -239,9 +261,8 @@ impl World {
     /// The same members with nothing cut, dead or stopped.
     #[must_use]
     pub fn mended(&self) -> World {
-        let (joined, blocked) = (self.joined.clone(), self.blocked.clone());
-        let (left, restarted) = (self.left.clone(), self.restarted.clone());
-        World { joined, blocked, left, restarted, upset: self.upset, ..World::default() }
+        let World { joined, blocked, once_named, left, restarted, upset, .. } = self.clone();
+        World { joined, blocked, once_named, left, restarted, upset, ..World::default() }
     }
 
     /// Whether frames cross a wire from one end to another.
@@ -289,8 +310,14 @@ impl World {
             }
             joined.entry(*key).and_modify(|mine| *mine = union(mine, filter)).or_insert_with(|| filter.clone());
         }
+        let mut restarted = self.restarted.clone();
+        for (router, times) in &other.restarted {
+            let known = restarted.entry(*router).or_default();
+            *known = (*known).max(*times);
+        }
         World {
             joined,
+            once_named: self.once_named.union(&other.once_named).copied().collect(),
             blocked: self.blocked.union(&other.blocked).copied().collect(),
             named,
             upset: self.upset || other.upset,
@@ -298,7 +325,7 @@ impl World {
             cuts: self.cuts.iter().filter(|cut| other.cuts.contains(cut)).cloned().collect(),
             dead: self.dead.intersection(&other.dead).copied().collect(),
             stopped: self.stopped.union(&other.stopped).copied().collect(),
-            restarted: self.restarted.union(&other.restarted).copied().collect(),
+            restarted,
             left: self.left.union(&other.left).copied().collect(),
         }
     }

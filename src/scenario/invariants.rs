@@ -78,7 +78,7 @@ impl Permitted {
     }
 
     /// The worlds that permit something from a time on, in order. While messages are lost, so may be those by which rendezvous points are
-    /// known, until another bootstrap message has come.
+    /// known, until another bootstrap message has come; and in the beginning bootstrap routers announce whom they have heard so far.
     fn worlds<N: Network>(run: &Run<'_, N>, stream: &Stream, held_up: Duration) -> Vec<(Time, Vec<World>)> {
         let worlds = run.history.permitted(stream.group, held_up);
         let convergence = run.convergence;
@@ -88,7 +88,8 @@ impl Permitted {
         let losses = run.losses.iter().map(|losing| (losing.from, losing.to));
         let spans = losses.chain(run.mistreated.iter().map(|mistreated| (mistreated.from, mistreated.to)));
         let recovery = convergence.rendezvous + convergence.liveness.max(convergence.prune_limit) + held_up;
-        let spans: Vec<(Time, Option<Time>)> = spans.map(|(from, to)| (from, to.map(|to| to + recovery))).collect();
+        let mut spans: Vec<(Time, Option<Time>)> = spans.map(|(from, to)| (from, to.map(|to| to + recovery))).collect();
+        spans.push((run.began, Some(run.began + convergence.rendezvous + held_up)));
         let mut times: Vec<Time> = worlds.iter().map(|(from, _)| *from).collect();
         times.extend(spans.iter().flat_map(|(from, to)| [Some(*from), *to].into_iter().flatten()));
         times.sort_unstable();

@@ -379,7 +379,36 @@ fn what_a_bootstrap_router_knew_it_tells_whoever_hears_it_next() {
     };
     // By rp1 and by the source's own tree it is three routers, by rp2 two: alone with itself, the bootstrap router knew no other.
     assert_eq!(ttls(std::slice::from_ref(&whole)), BTreeSet::from([13]));
-    assert_eq!(ttls(&[parted, whole]), BTreeSet::from([13, 14]));
+    assert_eq!(ttls(&[parted, whole.clone()]), BTreeSet::from([13, 14]));
+    // Started again it knows itself alone, too, until the other one has said that it is there; each time.
+    let mut again = whole.clone();
+    again.restart(rp2);
+    assert_eq!(ttls(std::slice::from_ref(&again)), BTreeSet::from([13]));
+    assert_eq!(ttls(&[whole, again.clone()]), BTreeSet::from([13, 14]));
+    let mut once_more = again.clone();
+    once_more.restart(rp2);
+    assert_eq!(ttls(&[again, once_more]), BTreeSet::from([13, 14]));
+}
+
+#[test]
+fn a_router_stays_on_a_sources_tree_that_a_member_named_before() {
+    let mut lab = Triangle::new();
+    lab.net.router_mut(lab.r2).pim.spt_switchover = Some(SptSwitchover::Never);
+    let settled = |world: &World| {
+        let flow = lab.flow(world, 16);
+        let at = |at: Attachment| flow.outbound.get(&at).map_or(Certainty::No, |passage| passage.settled);
+        assert_eq!(flow.reaches(lab.h1), Certainty::Yes);
+        (at(end(lab.r1, 1)), at(end(lab.r1, 2)))
+    };
+    let mut world = World::new();
+    world.join(lab.h1, group(), &only(&["10.9.9.9"]));
+    world.join(lab.h1, group(), &all());
+    assert_eq!(settled(&world), (Certainty::No, Certainty::Yes), "another source was named");
+    let source = lab.flow(&world, 16).source.to_string();
+    world.join(lab.h1, group(), &only(&[&source]));
+    assert_eq!(settled(&world), (Certainty::Yes, Certainty::No));
+    world.join(lab.h1, group(), &all());
+    assert_eq!(settled(&world), (Certainty::Maybe, Certainty::Maybe));
 }
 
 #[test]
