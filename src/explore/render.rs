@@ -52,6 +52,8 @@ struct Rendering<'a> {
     seen: BTreeSet<(NodeId, usize, IpAddr)>,
     /// Hosts that turned from all but some sources of a group to some sources of it, and may not have said so yet.
     turned: BTreeSet<(NodeId, IpAddr)>,
+    /// Hosts that left a group of which they wanted all but some sources, and may not have said so yet.
+    quit: BTreeSet<(NodeId, IpAddr)>,
     /// Wires that are cut, and those whose frames are lost or mistreated.
     cut: BTreeSet<WireId>,
     lossy: BTreeSet<WireId>,
@@ -88,6 +90,7 @@ pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
         running: Vec::new(),
         seen: BTreeSet::new(),
         turned: BTreeSet::new(),
+        quit: BTreeSet::new(),
         cut: BTreeSet::new(),
         lossy: BTreeSet::new(),
         silent: BTreeSet::new(),
@@ -126,6 +129,7 @@ impl Rendering<'_> {
             Item::Moment(time) => {
                 if *time >= REPORTED {
                     self.turned.clear();
+                    self.quit.clear();
                 }
                 self.steps.push(Action::Wait { time: *time });
             }
@@ -145,6 +149,7 @@ impl Rendering<'_> {
                 self.is_at_rest = true;
                 self.has_left = false;
                 self.turned.clear();
+                self.quit.clear();
                 self.steps.push(Action::Wait { time: whole_millis(time) });
             }
             Item::Check => self.check(),
@@ -172,6 +177,11 @@ impl Rendering<'_> {
         let world = &mut self.world;
         match action {
             Action::Join { hosts, group, filter, .. } => {
+                // Nor is the leave reported of a host that joins some sources before it was: it allows these, which takes nothing back.
+                let includes = matches!(filter, SourceFilter::Include(_));
+                if includes && hosts.iter().any(|host| self.quit.contains(&(*host, *group))) {
+                    return false;
+                }
                 for host in hosts {
                     let excluded = matches!(world.filter(*host, *group), Some(SourceFilter::Exclude(_)));
                     if excluded && matches!(filter, SourceFilter::Include(_)) {
@@ -191,6 +201,8 @@ impl Rendering<'_> {
                 if hosts.iter().any(|host| self.turned.contains(&(*host, *group))) {
                     return false;
                 }
+                let excludes = |host: &&NodeId| matches!(world.filter(**host, *group), Some(SourceFilter::Exclude(_)));
+                self.quit.extend(hosts.iter().filter(excludes).map(|host| (*host, *group)));
                 hosts.iter().for_each(|host| world.leave(*host, *group));
                 self.is_missed |= self.is_fresh;
             }
