@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use router_core::config::Config;
 use router_core::control::client::Client;
-use router_core::linux::{Options, Shell};
-use router_core::router::Router;
+use router_core::linux;
 use router_core::show::Show;
 
 const USAGE: &str = "\
@@ -72,12 +71,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run { config, control, verbose } => {
-            let config = load(&config)?;
-            let options = Options { name: config.name.clone(), control, verbose, pim: config.multicast.is_pim() };
-            let shell = Shell::new(Router::new(config), &options).map_err(machine)?;
-            shell.run().map(drop).map_err(machine)
-        }
+        Command::Run { config, control, verbose } => linux::run(load(&config)?, control, verbose).map_err(machine),
         Command::Check { config } => load(&config).map(drop),
         Command::Show { what, control } => {
             let shown =

@@ -29,6 +29,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use crate::config::Config;
 use crate::control::server::{BindError, Server};
 use crate::router::{Datagram, Event, EventKind, Input, InterfaceId, Output, Router, SourceFilter};
 use crate::show::{Show, Shown};
@@ -126,6 +127,19 @@ pub enum ShellError {
     },
 }
 
+/// Routes by a configuration until a termination signal. Call it before any other thread exists.
+///
+/// The shell of the router is made here, beside the code that it drives: what is read once at the start, the configuration's parser above all,
+/// then shares no pages with it.
+///
+/// # Errors
+/// [`ShellError`].
+pub fn run(config: Config, control: Option<PathBuf>, verbose: bool) -> Result<(), ShellError> {
+    let options = Options { name: config.name.clone(), control, verbose, pim: config.multicast.is_pim() };
+    sys::ask_for_short_slices();
+    Shell::new(Router::new(config), &options)?.run().map(drop)
+}
+
 fn failed<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> ShellError {
     move |why| ShellError::Failed { what, why: why.into() }
 }
@@ -161,6 +175,7 @@ impl<M: Machine> Shell<M> {
     /// # Errors
     /// [`ShellError`].
     pub fn new(machine: M, options: &Options) -> Result<Shell<M>, ShellError> {
+        sys::keep_large_buffers_apart();
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);
         mask.add(Signal::SIGINT);

@@ -22,6 +22,11 @@ pub const MAXVIFS: usize = 32;
 pub const VIFF_USE_IFINDEX: u8 = 0x8;
 /// `VIFF_REGISTER`: the interface that registers arrive by, and packets to be registered leave by.
 pub const VIFF_REGISTER: u8 = 0x4;
+/// Octets of a buffer that is large.
+#[cfg(target_env = "gnu")]
+const LARGE: i32 = 64 * 1024;
+/// Nanoseconds of a short slice of time: the least that Linux gives.
+const SLICE: u64 = 100_000;
 /// `SIOCGETSGCNT`: counters of an entry.
 const SIOCGETSGCNT: libc::c_ulong = 0x89e1;
 
@@ -101,6 +106,31 @@ pub(super) fn trim_heap() {
     // SAFETY: it takes a size and changes nothing that is in use.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Gives each buffer of [`LARGE`] octets or more pages of its own, where the C library can: those that nobody has written to take no memory.
+pub(super) fn keep_large_buffers_apart() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it changes only where memory that is asked for from now on comes from.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
+/// Asks the scheduler for slices of time as short as it has them (Linux 6.12): whoever needs the processor for moments then gets it when
+/// something happens, and not once another's longer slice is over. An older kernel takes no notice.
+pub(super) fn ask_for_short_slices() {
+    let size = size_of::<libc::sched_attr>() as u32;
+    // SAFETY: a structure of integers, of which zeros are values.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: of this thread (0); the kernel writes no more than `size` octets to `attributes` and reads no more than the `size` in it.
+    unsafe {
+        let got = libc::syscall(libc::SYS_sched_getattr, 0, std::ptr::from_mut(&mut attributes), size, 0);
+        if got == 0 && attributes.sched_policy == libc::SCHED_OTHER as u32 {
+            attributes.sched_runtime = SLICE;
+            libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attributes), 0);
+        }
     }
 }
 

@@ -299,13 +299,12 @@ impl Link {
     /// The designated router among this one and those neighbours that count.
     fn elect(&self, counts: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
         let own = (self.settings.dr_priority, self.address?);
-        let others = self.neighbours.iter().filter(|(address, _)| counts(**address));
-        let others = others.map(|(address, neighbour)| (neighbour.hello.dr_priority, *address));
-        let all: Vec<(Option<u32>, IpAddr)> = others.chain([own]).collect();
+        let others = || self.neighbours.iter().filter(|(address, _)| counts(**address));
         // Priorities count only where all announce one.
-        let by_priority = all.iter().all(|(priority, _)| priority.is_some());
+        let by_priority = own.0.is_some() && others().all(|(_, neighbour)| neighbour.hello.dr_priority.is_some());
         let rank = |(priority, address)| (if by_priority { priority } else { None }, address);
-        all.into_iter().map(rank).max().map(|(_, address)| address)
+        let others = others().map(|(address, neighbour)| rank((neighbour.hello.dr_priority, *address)));
+        others.fold(rank(own), Ord::max).1.into()
     }
 
     /// `I_am_DR(I)` (RFC 7761 §4.3.2).

@@ -89,10 +89,11 @@ impl Sparse {
         use assert::{Event, State};
         let v = self.view(context, tree);
         let rpf = if tree.source.is_some() { v.entry.rpf_interface() } else { v.star.rpf_interface() };
-        let states: Vec<(InterfaceId, State)> = match tree.source {
+        let mut states: Vec<(InterfaceId, State)> = match tree.source {
             Some(_) => v.entry.interfaces.iter().map(|(i, state)| (i, state.assert)).collect(),
             None => v.star.interfaces.iter().map(|(i, state)| (i, state.assert)).collect(),
         };
+        states.retain(|(_, state)| *state != State::NoInfo);
         let mut events = Vec::new();
         for (i, state) in states {
             let guards = Self::assert_guards(&v, i);

@@ -181,12 +181,12 @@ pub fn lost_assert_rpt(v: &View<'_>, i: InterfaceId) -> bool {
 
 /// Whether I is in `pim_include(*,G)` (§4.1.5).
 pub fn pim_include_all(v: &View<'_>, i: InterfaceId) -> bool {
-    serves_all(v, i) && local_receiver_include_all(v, i)
+    local_receiver_include_all(v, i) && serves_all(v, i)
 }
 
 /// Whether I is in `pim_exclude(S,G)` (§4.1.5).
 pub fn pim_exclude(v: &View<'_>, i: InterfaceId) -> bool {
-    serves_all(v, i) && local_receiver_exclude(v, i)
+    local_receiver_exclude(v, i) && serves_all(v, i)
 }
 
 /// `( I_am_DR(I) AND lost_assert(*,G,I) == FALSE ) OR AssertWinner(*,G,I) == me`.
@@ -196,8 +196,8 @@ fn serves_all(v: &View<'_>, i: InterfaceId) -> bool {
 
 /// Whether I is in `pim_include(S,G)` (§4.1.5).
 pub fn pim_include(v: &View<'_>, i: InterfaceId) -> bool {
-    let serves = i_am_dr(v.ports, i) && !lost_assert(v, i) || v.entry.assert(i) == assert::State::Winner;
-    serves && local_receiver_include(v, i)
+    let serves = || i_am_dr(v.ports, i) && !lost_assert(v, i) || v.entry.assert(i) == assert::State::Winner;
+    local_receiver_include(v, i) && serves()
 }
 
 fn is_joined(state: downstream::State) -> bool {

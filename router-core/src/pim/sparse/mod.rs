@@ -232,10 +232,12 @@ impl Sparse {
         self.stars.is_empty() && self.sources.is_empty() && self.index.is_empty() && self.timers.next().is_none()
     }
 
-    /// What is to be done since the last call, all joins and prunes in as few messages as may be.
+    /// What is to be done since the last call, all joins and prunes in as few messages as may be: those first, for what they bring takes
+    /// longer to come than an entry takes to be made.
     pub fn take_actions(&mut self, context: &Context<'_>) -> Vec<Action> {
-        self.flush(context);
-        std::mem::take(&mut self.actions)
+        let mut actions = self.flush(context);
+        actions.append(&mut self.actions);
+        actions
     }
 
     /// When to call [`Sparse::timeout`].

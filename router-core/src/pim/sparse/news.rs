@@ -143,12 +143,13 @@ impl Sparse {
     pub fn check_drs(&mut self, context: &mut Context<'_>) {
         self.roll(context);
         for (i, port) in context.ports {
-            let tracks = macros::link(context.ports, *i).is_some_and(Link::is_tracking);
-            if !tracks {
+            let link = port.pim.as_ref();
+            if !link.is_some_and(Link::is_tracking) {
                 self.tracked.forget(*i);
             }
-            let is_own = port.state.up && macros::i_am_dr(context.ports, *i);
-            let address = macros::link(context.ports, *i).and_then(Link::dr);
+            let address = link.and_then(Link::dr);
+            // Where PIM does not run, nobody else is.
+            let is_own = port.state.up && link.is_none_or(|link| address.is_some() && address == link.address());
             let known = self.drs.insert(*i, Designated { is_own, address });
             if known.unwrap_or_default().address != address {
                 self.actions.push(Action::DesignatedRouter(*i, address));

@@ -67,9 +67,9 @@ impl Sparse {
     }
 
     /// Makes messages of what there is to be said.
-    pub(super) fn flush(&mut self, context: &Context<'_>) {
+    pub(super) fn flush(&mut self, context: &Context<'_>) -> Vec<Action> {
         if self.outbox.is_empty() {
-            return;
+            return Vec::new();
         }
         let mut outbox = std::mem::take(&mut self.outbox);
         // A neighbour that is gone hears nothing.
@@ -85,7 +85,7 @@ impl Sparse {
         let rpt_bit = self.settings.sabotage != Some(PimSabotage::RptBitMissing);
         let mtu = |i: InterfaceId| context.ports.get(&i).map_or(0, |port| port.state.mtu);
         let sent = messages(outbox, self.settings.join_prune_hold_time, rpt_bit, mtu);
-        self.actions.extend(sent.into_iter().map(Action::Send));
+        sent.into_iter().map(Action::Send).collect()
     }
 
     /// The Prune(S,G,rpt) that go with a Join(*,G) (§4.5.6).
