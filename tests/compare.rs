@@ -77,8 +77,7 @@ fn a_daemon_that_is_missing_is_named_with_what_to_install() {
         return;
     }
     let scratch = Scratch::new();
-    // An interface's: pimd does not know its loopback's.
-    let file = changed(&scratch, "address: rp}", "address: 10.64.0.5}");
+    let file = repository(FILE).display().to_string();
     let mut command = scratch.testbed(["compare", &file, "--daemon", "pimd"]);
     command.env("TESTBED_DAEMONS", scratch.path());
     finish(command, LIMIT).expect_code(3).expect_said("pimd is not installed").expect_said("apt-get download pimd");

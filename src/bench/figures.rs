@@ -146,12 +146,17 @@ impl Series {
 
     /// The median: the mean of the two in the middle if their number is even.
     pub fn median(&self) -> Option<f64> {
-        let mut sorted = self.samples.clone();
-        sorted.sort_by(f64::total_cmp);
-        let upper = *sorted.get(sorted.len() / 2)?;
-        let lower = *sorted.get(sorted.len().saturating_sub(1) / 2)?;
-        Some((lower + upper) / 2.0)
+        median(&self.samples)
     }
+}
+
+/// The middle one of some numbers, or the mean of the two in the middle; none of none.
+pub fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    let lower = *sorted.get(sorted.len().saturating_sub(1) / 2)?;
+    Some((lower + upper) / 2.0)
 }
 
 /// All series of a bench.

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use crate::lab::Base;
 
-pub use figures::{Report, Series, Target, Unit, Verdict};
+pub use figures::{Report, Series, Target, Unit, Verdict, median};
 pub use table::render;
 
 /// What every experiment is given.

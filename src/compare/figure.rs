@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Unit;
+use crate::bench::{Unit, median};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -135,11 +135,7 @@ impl Column {
         if self.failed.contains_key(&figure) {
             return None;
         }
-        let mut samples = self.samples.get(&figure)?.clone();
-        samples.sort_by(f64::total_cmp);
-        let upper = *samples.get(samples.len() / 2)?;
-        let lower = *samples.get(samples.len().saturating_sub(1) / 2)?;
-        Some((lower + upper) / 2.0)
+        median(self.samples.get(&figure)?)
     }
 }
 
