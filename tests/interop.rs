@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use support::shipped::{expect_green_and_well_formed, expect_types, shipped};
@@ -22,43 +21,20 @@ fn need(daemons: &[&str]) {
     }
 }
 
-fn named(names: &[&str]) -> Vec<PathBuf> {
-    shipped(|name| names.contains(&name))
-}
-
-/// The scenarios of these take up to some 30 s.
-const SHORT: [&str; 3] = ["interop-bsr", "interop-frr", "interop-lan"];
-/// Those of these take a minute, and wait nearly all of it: for FRR's look at what it forwards, for pimd's ticks.
-const LONG: [&str; 3] = ["interop-assert", "interop-pimd", "interop-pimd-bsr"];
-
-#[test]
-fn no_topology_with_foreign_daemons_is_left_out() {
-    let tested = [&SHORT[..], &LONG].concat();
-    let files = shipped(|name| name.starts_with("interop-") && !tested.contains(&name));
-    assert!(files.is_empty(), "{files:?}");
-}
-
 /// The short one, which is run as an ordinary user too: first hop, last hop and rendezvous point for each other, the switch to the shortest path, and members that name their source.
 #[test]
 fn vendors_serve_each_other_in_one_network() {
     need(&["frr"]);
-    let types = expect_green_and_well_formed(2, &named(&["mixed-vendors"]));
+    let types = expect_green_and_well_formed(3, &shipped(|name| name == "mixed-vendors"), &[]);
     // Hello, register, register-stop, join/prune.
     expect_types(&types, &["0", "1", "2", "3"]);
 }
 
+/// Side by side, for they wait nearly all of the time: for FRR's look at what it forwards, for pimd's ticks, for hold times to run out.
 #[test]
-fn frr_and_router_core_share_lans_and_bootstrap_messages() {
-    need(&["frr"]);
-    let types = expect_green_and_well_formed(2, &named(&SHORT));
-    // And bootstrap, candidate RP advertisement.
-    expect_types(&types, &["0", "1", "2", "3", "4", "8"]);
-}
-
-#[test]
-fn frr_and_router_core_settle_who_forwards_and_pimd_serves_and_is_served() {
+fn vendors_take_every_role_beside_each_other() {
     need(&["frr", "pimd"]);
-    let types = expect_green_and_well_formed(4, &named(&LONG));
-    // And assert.
+    let types = expect_green_and_well_formed(16, &shipped(|name| name.starts_with("interop-")), &[]);
+    // And bootstrap, assert, candidate RP advertisement.
     expect_types(&types, &["0", "1", "2", "3", "4", "5", "8"]);
 }

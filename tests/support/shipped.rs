@@ -34,13 +34,14 @@ pub fn expect_green(scratch: &Scratch, jobs: u32, files: &[PathBuf], captures: O
 }
 
 /// Runs them all as well; tshark is the independent reader of what their routers say: no message of PIM or IGMP may be malformed or have a
-/// wrong checksum. Gives the types of PIM messages that occurred.
-pub fn expect_green_and_well_formed(jobs: u32, files: &[PathBuf]) -> BTreeSet<String> {
+/// wrong checksum. Gives the types of PIM messages that occurred. The others are run beside them, and not read.
+pub fn expect_green_and_well_formed(jobs: u32, files: &[PathBuf], others: &[PathBuf]) -> BTreeSet<String> {
     let scratch = Scratch::new();
     let captures = scratch.path().join("captures");
-    expect_green(&scratch, jobs, files, Some(&captures));
+    expect_green(&scratch, jobs, &[files, others].concat(), Some(&captures));
     let mut types = BTreeSet::new();
-    for (directory, files) in files_below(&captures) {
+    let labs = files.iter().map(|file| captures.join(file.file_stem().expect("a name")));
+    for (directory, files) in labs.flat_map(|lab| files_below(&lab)) {
         for line in tshark(&scratch.path().join("merged.pcapng"), &files) {
             let [kind, pim, igmp, ip, expert, message] = line.split('\t').collect::<Vec<_>>()[..] else {
                 panic!("tshark says {line:?} of {}", directory.display());
