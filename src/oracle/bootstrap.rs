@@ -19,7 +19,7 @@ use crate::topology::plan::{Attachment, Multicast, NodeId, Plan};
 /// The address of the rendezvous point that a router uses for a group once bootstrap messages and advertisements have spread; of several
 /// that it may use, one. None if it knows of none.
 pub fn rendezvous_point(plan: &Plan, world: &World, node: NodeId, group: IpAddr) -> Option<IpAddr> {
-    RendezvousPoints::of(plan, world, group, &mut BTreeMap::new()).at(node).into_iter().flatten().next()
+    RendezvousPoints::of(plan, world, group, false, &mut BTreeMap::new()).at(node).into_iter().flatten().next()
 }
 
 /// A candidate bootstrap router.
@@ -42,8 +42,14 @@ pub(super) struct RendezvousPoints<'a> {
 }
 
 impl<'a> RendezvousPoints<'a> {
-    /// Who there is, and who hears whom; `ways` keeps the ways to addresses.
-    pub fn of(plan: &'a Plan, world: &'a World, group: IpAddr, ways: &mut BTreeMap<IpAddr, Ways>) -> Self {
+    /// Who there is, and who hears whom; `in_transition`: while the world is turning into this one. `ways` keeps the ways to addresses.
+    pub fn of(
+        plan: &'a Plan,
+        world: &'a World,
+        group: IpAddr,
+        in_transition: bool,
+        ways: &mut BTreeMap<IpAddr, Ways>,
+    ) -> Self {
         let mut ranked: Vec<_> = plan
             .node_ids()
             .filter(|node| !world.is_dead(*node))
@@ -66,7 +72,11 @@ impl<'a> RendezvousPoints<'a> {
                 Certainty::Maybe => Certainty::Maybe,
                 Certainty::No => Certainty::Yes,
             };
-            let heard = spread(plan, world, node, ways).into_iter().map(|heard| heard.min(speaks)).collect();
+            let mut heard = spread(plan, world, node, ways);
+            if in_transition {
+                tell_restarted(plan, world, &mut heard);
+            }
+            let heard = heard.into_iter().map(|heard| heard.min(speaks)).collect();
             candidates.push(Candidate {
                 node,
                 hash_mask_length: bsr.hash_mask_length,
@@ -96,7 +106,7 @@ impl<'a> RendezvousPoints<'a> {
     /// tells all that hear it in another; and one that is newly elected, or was started again, announces those candidates alone that it has
     /// heard so far, any of them.
     pub fn told_between(plan: &Plan, worlds: &[World], group: IpAddr) -> BTreeSet<IpAddr> {
-        let points = worlds.iter().map(|world| RendezvousPoints::of(plan, world, group, &mut BTreeMap::new()));
+        let points = worlds.iter().map(|world| RendezvousPoints::of(plan, world, group, true, &mut BTreeMap::new()));
         let points: Vec<RendezvousPoints<'_>> = points.collect();
         let mut told: BTreeSet<IpAddr> = points.iter().flat_map(RendezvousPoints::all_learned).collect();
         let routers = |points: &RendezvousPoints<'_>| {
@@ -179,13 +189,6 @@ impl<'a> RendezvousPoints<'a> {
 
 /// By node: whether bootstrap messages of a router come there, each from the neighbour that the route leads to.
 fn spread(plan: &Plan, world: &World, from: NodeId, ways: &Ways) -> Vec<Certainty> {
-    let open = |at: Attachment| {
-        let is_sparse = plan.node(at.node).router().is_some_and(|router| router.multicast == Multicast::PimSm);
-        match plan.pim_at(at) {
-            Some(pim) if pim.bsr_border != Some(true) && is_sparse => runs_pim(plan, world, at),
-            _ => Certainty::No,
-        }
-    };
     let mut heard = vec![Certainty::No; plan.nodes.len()];
     heard[from.0] = Certainty::Yes;
     for _ in 0..plan.nodes.len() {
@@ -196,7 +199,7 @@ fn spread(plan: &Plan, world: &World, from: NodeId, ways: &Ways) -> Vec<Certaint
                 let wire = plan.interface(*end).wire;
                 let mut own = (0..plan.node(node).interfaces.len()).map(|interface| Attachment { node, interface });
                 match own.find(|own| plan.interface(*own).wire == wire && world.carries(plan, *own, *end)) {
-                    Some(own) => heard[end.node.0].min(open(own)).min(open(*end)),
+                    Some(own) => heard[end.node.0].min(open(plan, world, own)).min(open(plan, world, *end)),
                     None => Certainty::No,
                 }
             });
@@ -208,24 +211,36 @@ fn spread(plan: &Plan, world: &World, from: NodeId, ways: &Ways) -> Vec<Certaint
             break;
         }
     }
-    // One that was started again is told by any neighbour, with the No-Forward bit, and keeps that for a BS_Timeout
-    // (RFC 5059 §3.1.3, §3.5).
+    heard
+}
+
+/// Whether bootstrap messages come to an interface, and leave by it.
+fn open(plan: &Plan, world: &World, at: Attachment) -> Certainty {
+    let is_sparse = plan.node(at.node).router().is_some_and(|router| router.multicast == Multicast::PimSm);
+    match plan.pim_at(at) {
+        Some(pim) if pim.bsr_border != Some(true) && is_sparse => runs_pim(plan, world, at),
+        _ => Certainty::No,
+    }
+}
+
+/// One that was started again is told by any neighbour, with the No-Forward bit, and keeps that for a BS_Timeout (RFC 5059 §3.1.3, §3.5):
+/// until the world has come to rest.
+fn tell_restarted(plan: &Plan, world: &World, heard: &mut [Certainty]) {
     let ends =
         |node: NodeId| (0..plan.node(node).interfaces.len()).map(move |interface| Attachment { node, interface });
     let told = |node: NodeId| {
         let near =
             ends(node).flat_map(|own| plan.wire(plan.interface(own).wire).ends.iter().map(move |end| (own, *end)));
         near.filter(|(own, end)| end.node != node && world.carries(plan, *own, *end))
-            .map(|(own, end)| heard[end.node.0].min(open(own)).min(open(end)))
+            .map(|(own, end)| heard[end.node.0].min(open(plan, world, own)).min(open(plan, world, end)))
             .max()
             .unwrap_or(Certainty::No)
     };
-    let restarted = plan.node_ids().filter(|node| world.is_restarted(*node) && !world.is_dead(*node));
+    let restarted = plan.node_ids().filter(|node| world.restarts(*node) > 0 && !world.is_dead(*node));
     let told: Vec<_> = restarted.map(|node| (node, told(node).min(Certainty::Maybe))).collect();
     for (node, told) in told {
         heard[node.0] = heard[node.0].max(told);
     }
-    heard
 }
 
 /// `Value(G,M,C(i))` (RFC 7761 §4.7.2).
@@ -251,7 +266,7 @@ mod tests {
 
     /// The one rendezvous point that a router surely uses; none if it surely knows none.
     fn only(plan: &Plan, world: &World, node: NodeId, group: &str) -> Option<IpAddr> {
-        let all = RendezvousPoints::of(plan, world, ip(group), &mut BTreeMap::new()).at(node);
+        let all = RendezvousPoints::of(plan, world, ip(group), false, &mut BTreeMap::new()).at(node);
         assert_eq!(all.len(), 1, "{all:?}");
         all.into_iter().next().flatten()
     }
@@ -336,14 +351,15 @@ mod tests {
             allowed_rps: None,
         });
         let plan = net.plan();
-        let hears = |world: &World| {
-            let points = RendezvousPoints::of(&plan, world, ip("239.1.1.1"), &mut BTreeMap::new());
+        let hears = |world: &World, in_transition: bool| {
+            let points = RendezvousPoints::of(&plan, world, ip("239.1.1.1"), in_transition, &mut BTreeMap::new());
             points.candidates[0].heard[c.0]
         };
         let mut world = World::new();
         world.kill(b);
-        assert_eq!(hears(&world), Certainty::No, "the route leads by a dead router");
+        assert_eq!(hears(&world, true), Certainty::No, "the route leads by a dead router");
         world.restart(c);
-        assert_eq!(hears(&world), Certainty::Maybe);
+        assert_eq!(hears(&world, true), Certainty::Maybe);
+        assert_eq!(hears(&world, false), Certainty::No, "what it was told has run out");
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn is_in(plan: &Plan, group: IpAddr) -> bool {
 impl<'a> Sparse<'a> {
     /// For the packets of a stream that an interface sends from its address.
     pub fn new(plan: &'a Plan, world: &'a World, origin: Attachment, source: IpAddr, stream: &Stream) -> Sparse<'a> {
-        Sparse::prepare(plan, world, origin, source, stream, &BTreeSet::new()).grown()
+        Sparse::prepare(plan, world, origin, source, stream, None).grown()
     }
 
     /// While one of several worlds turns into another: `world` permits what any of them does, and each router takes packets from wherever it
@@ -145,10 +145,10 @@ impl<'a> Sparse<'a> {
         stream: &Stream,
     ) -> Sparse<'a> {
         let told = RendezvousPoints::told_between(plan, worlds, stream.group);
-        let mut sparse = Sparse::prepare(plan, world, origin, source, stream, &told);
+        let mut sparse = Sparse::prepare(plan, world, origin, source, stream, Some(&told));
         sparse.in_transition = true;
         for other in worlds {
-            let other = Sparse::prepare(plan, other, origin, source, stream, &told);
+            let other = Sparse::prepare(plan, other, origin, source, stream, Some(&told));
             merge(&mut sparse.rpf, other.rpf);
             merge(&mut sparse.toward_rp, other.toward_rp);
             for (own, other) in sparse.rps.iter_mut().zip(other.rps) {
@@ -172,14 +172,14 @@ impl<'a> Sparse<'a> {
         sparse.grown()
     }
 
-    /// `told`: rendezvous points that bootstrap messages may name besides those of this world.
+    /// `told`: while the world is turning into another one, rendezvous points that bootstrap messages may name besides those of this one.
     fn prepare(
         plan: &'a Plan,
         world: &'a World,
         origin: Attachment,
         source: IpAddr,
         stream: &Stream,
-        told: &BTreeSet<IpAddr>,
+        told: Option<&BTreeSet<IpAddr>>,
     ) -> Sparse<'a> {
         let group = stream.group;
         let size = plan.nodes.len();
@@ -189,11 +189,11 @@ impl<'a> Sparse<'a> {
         let mut arrives = vec![Certainty::No; size];
         let mut knows = vec![Certainty::No; size];
         let mut ways: BTreeMap<IpAddr, Ways> = BTreeMap::new();
-        let points = RendezvousPoints::of(plan, world, group, &mut ways);
+        let points = RendezvousPoints::of(plan, world, group, told.is_some(), &mut ways);
         for node in plan.node_ids().filter(|node| modes[node.0] == Some(Mode::Sparse)) {
             let mut all = points.at(node);
             if points.is_told(node) {
-                all.extend(told.iter().copied().map(Some));
+                all.extend(told.into_iter().flatten().copied().map(Some));
             }
             knows[node.0] = if all.contains(&None) { Certainty::Maybe } else { Certainty::Yes };
             let mut sure = Vec::new();

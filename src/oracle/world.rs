@@ -99,12 +99,7 @@ impl World {
         *self.restarted.entry(router).or_default() += 1;
     }
 
-    /// Whether a router was started again: until a bootstrap message comes, it takes one from any neighbour (RFC 5059 §3.1.3).
-    pub fn is_restarted(&self, router: NodeId) -> bool {
-        self.restarts(router) > 0
-    }
-
-    /// How often a router was started again.
+    /// How often a router was started again: until a bootstrap message comes, it takes one from any neighbour (RFC 5059 §3.1.3).
     pub fn restarts(&self, router: NodeId) -> u32 {
         self.restarted.get(&router).copied().unwrap_or_default()
     }
