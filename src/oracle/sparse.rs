@@ -302,6 +302,13 @@ impl<'a> Sparse<'a> {
         if self.world.is_upset() && self.by_own[rp.0] != Certainty::Yes { Certainty::Maybe } else { Certainty::Yes }
     }
 
+    /// Where a router may go on taking packets from although none come by the source's own tree any more: SPTbit(S,G) stays as long as
+    /// JoinDesired(S,G) is TRUE (§4.5.5).
+    pub fn stays_with(&self, node: NodeId) -> Option<&Rpf> {
+        let was_joined = self.world.is_upset() && self.joined[node.0].own.may_be > Certainty::No;
+        self.rpf[node.0].as_ref().filter(|_| was_joined && self.by_own[node.0] != Certainty::Yes)
+    }
+
     /// Whether registers may go on once all is settled: where the rendezvous point has members below it and cannot join the source's tree.
     pub fn keeps_registering(&self, rp: NodeId) -> bool {
         let joined = self.joined[rp.0];
@@ -473,18 +480,25 @@ impl<'a> Sparse<'a> {
                 continue;
             }
             let joined = self.joined[end.node.0];
-            let share = |rpf: Option<&Rpf>, demand: Demand| {
+            // Of several ways one is taken, though it may be one that brings nothing.
+            let by_star = self.by_rp[end.node.0].is_some();
+            let by_own = self.by_own[end.node.0] == Certainty::Yes;
+            let share = |rpf: Option<&Rpf>, comes: bool, demand: Demand| {
                 let Some(rpf) = rpf.filter(|rpf| rpf.interfaces.contains(&end.interface)) else { return Demand::NONE };
                 if !rpf.neighbours.contains(&at) {
                     return Demand::NONE;
                 }
                 let is_one = rpf.interfaces.len() == 1 && rpf.neighbours.len() == 1;
-                demand.at_most(if is_one { Certainty::Yes } else { Certainty::Maybe }, Certainty::Yes)
+                let sure = |yes: bool| if yes { Certainty::Yes } else { Certainty::Maybe };
+                demand.at_most(sure(is_one), sure(is_one || comes))
             };
             let (rpf, rp) = (self.rpf[end.node.0].as_ref(), self.toward_rp[end.node.0].as_ref());
             let sure = runs_pim(self.plan, self.world, end).min(runs_pim(self.plan, self.world, at));
-            let asked =
-                Asked { star: share(rp, joined.star), by_star: share(rp, joined.by_star), own: share(rpf, joined.own) };
+            let asked = Asked {
+                star: share(rp, by_star, joined.star),
+                by_star: share(rp, by_star, joined.by_star),
+                own: share(rpf, by_own, joined.own),
+            };
             most = most.or(asked.at_most(sure, sure));
         }
         most

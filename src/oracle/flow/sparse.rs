@@ -92,7 +92,8 @@ impl Walk<'_> {
             && self.plan.node(node).router().is_some_and(|router| router.daemon == Daemon::RouterCore);
         // What comes by a tree that the router has left for another is not taken once that has happened.
         let is_left = own_surely && !by_own;
-        let incoming: BTreeSet<usize> = ways.iter().map(|way| way.interface).filter(|n| *n != usize::MAX).collect();
+        let mut incoming: BTreeSet<usize> = ways.iter().map(|way| way.interface).filter(|n| *n != usize::MAX).collect();
+        incoming.extend(sparse.stays_with(node).into_iter().flat_map(|rpf| &rpf.interfaces));
         let mut asked_for = Certainty::No;
         for interface in (0..self.plan.node(node).interfaces.len()).filter(|n| from.is_none_or(|at| at.interface != *n))
         {

@@ -341,6 +341,28 @@ fn a_rendezvous_point_whose_way_died_may_stay_on_the_sources_tree() {
     // Unicast goes on through the dead daemon's kernel, and so do registers.
     world.kill(mid);
     assert_eq!(reaches(&world), Certainty::Maybe);
+    let flow = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap();
+    assert_eq!(flow.entries[&rp].incoming, BTreeSet::from([0]), "as it was, or the register interface");
+    assert!(flow.entries[&rp].registered);
+}
+
+#[test]
+fn of_two_ways_on_a_lan_one_may_be_dead() {
+    let mut net = Net::new();
+    let (src, rp, b1, b2, b3, h1) =
+        (net.host("src"), net.sparse("rp"), net.sparse("b1"), net.sparse("b2"), net.sparse("b3"), net.host("h1"));
+    net.link("a", src, rp);
+    net.link("one", rp, b1);
+    net.link("two", rp, b2);
+    net.lan("lan", &[b1, b2, b3]);
+    net.link("b", b3, h1);
+    net.rendezvous_point(rp);
+    let mut world = World::new();
+    world.join(h1, group(), &all());
+    let reaches = |world: &World| Flow::of(&net.plan(), world, &stream("news", src, 16)).unwrap().reaches(h1);
+    assert_eq!(reaches(&world), Certainty::Yes);
+    world.kill(b1);
+    assert_eq!(reaches(&world), Certainty::Maybe, "its kernel keeps the route");
 }
 
 #[test]
