@@ -142,6 +142,30 @@ fn a_router_that_never_overrides_a_prune_of_sparse_mode_is_named() {
     );
 }
 
+/// FRR beside it takes a (*,G) join without the RPT bit for none: what meets at FRR does not come.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_router_whose_joins_lack_the_rpt_bit_is_named_beside_frr() {
+    expect_red(
+        "topologies/mixed-vendors.yaml",
+        Some("members-behind-router-core"),
+        &[("  core: {kind: router}\n", "  core: {kind: router, pim: {sabotage: rpt-bit-missing}}\n")],
+        &["hc received nothing", "frr should forward (10.", "core sent 0 of 1 wanted pim-prune-rpt into far-core"],
+    );
+}
+
+/// FRR beside it believes the hold time, and ends the tree before the next join comes.
+#[cfg(feature = "sabotage")]
+#[test]
+fn a_router_whose_joins_run_out_is_named_beside_frr() {
+    expect_red(
+        "topologies/mixed-vendors.yaml",
+        Some("members-behind-router-core"),
+        &[("  core: {kind: router}\n", "  core: {kind: router, pim: {sabotage: join-hold-short}}\n")],
+        &["hc lost", "frr should forward (10.", "core is joined upstream for (0.0.0.0, 239.2.1.1)"],
+    );
+}
+
 /// smcroute's own client adds an outgoing interface to a route: data on a wire that nobody asked for.
 #[test]
 fn a_wrong_route_planted_by_a_command_is_named() {
