@@ -73,6 +73,7 @@ cases! {
     not_supported
     not_yaml
     only_comments
+    ospf
     overlap
     pim_values
     random

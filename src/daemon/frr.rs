@@ -1,7 +1,10 @@
-//! FRRouting: zebra, which follows the kernel's routes, and pimd, which speaks PIM sparse mode and IGMP.
+//! FRRouting: zebra, which follows the kernel's routes, pimd, which speaks PIM sparse mode and IGMP, and, where the file has `unicast: ospf`,
+//! ospfd, whose routes zebra gives to the kernel and to pimd.
 //!
 //! Everything of theirs lies in the node's directory, `frr/`: configurations, sockets, process ids. Both run as root, which in a user
 //! namespace is the only user there is.
+
+mod ospf;
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -15,6 +18,7 @@ use router_core::time::Span;
 use super::find::{Kind, program_of};
 use super::foreign::{Refusals, TAKE_OUT, igmp_at, pim_at, runs_igmp, runs_pim, seconds, units};
 use super::{At, DaemonError, Launch, Paths, Program, Readiness};
+use crate::topology::plan::Unicast;
 
 const NAME: &str = "FRR";
 /// The directory of a node's FRR, in the node's.
@@ -103,7 +107,7 @@ pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError>
     };
     let vifs = (0..at.node.interfaces.len()).filter(|&index| runs_pim(at, index) || runs_igmp(at, index));
     let vifs = vifs.flat_map(|index| ["--vif".to_owned(), at.interface_name(index).to_owned()]);
-    Ok(Launch {
+    let mut launch = Launch {
         files: vec![
             (PathBuf::from(file("zebra.conf")), format!("hostname {}\n", at.node.name)),
             (PathBuf::from(file("pimd.conf")), configuration(at)),
@@ -125,7 +129,18 @@ pub(super) fn prepare(at: &At<'_>, paths: &Paths) -> Result<Launch, DaemonError>
                 },
             },
         ],
-    })
+    };
+    if at.router.unicast == Unicast::Ospf {
+        let ospfd = program_of(&at.node.name, Kind::Frr, "ospfd", paths)?;
+        launch.files.push((PathBuf::from(file("ospfd.conf")), ospf::configuration(at)));
+        let routes = ospf::prefixes(at).into_iter().flat_map(|prefix| ["--route".to_owned(), prefix.to_string()]);
+        launch.programs.push(Program {
+            name: "ospfd".to_owned(),
+            argv: argv(ospfd, "ospfd"),
+            ready: Readiness::Inside { arguments: words(&["ready"]).into_iter().chain(routes).collect() },
+        });
+    }
+    Ok(launch)
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -414,6 +414,37 @@ fn frr_hears_of_intervals_in_the_order_in_which_it_takes_them() {
 }
 
 #[test]
+fn ospfd_is_told_the_costs_and_awaited_with_its_routes() {
+    let mut plan = plan(Daemon::Frr);
+    router_of(&mut plan).multicast = Multicast::PimSm;
+    router_of(&mut plan).routes.clear();
+    router_of(&mut plan).unicast = Unicast::Ospf;
+    plan.nodes[0].loopback = vec!["10.255.0.1/32".parse().unwrap()];
+    let mut other = plan.nodes[0].clone();
+    other.name = "r2".into();
+    other.interfaces.truncate(2);
+    other.interfaces[0].addresses = vec!["10.0.0.0/31".parse().unwrap()];
+    other.interfaces[1].addresses = vec!["10.2.0.1/24".parse().unwrap()];
+    other.loopback = vec!["10.255.0.2/32".parse().unwrap()];
+    plan.nodes.push(other);
+    plan.wires[0].cost = 7;
+    plan.wires[0].ends = [0, 2].map(|node| Attachment { node: NodeId(node), interface: 0 }).to_vec();
+    let launch = prepare(&plan, NodeId(0), &paths("ospf", &["zebra", "pimd", "ospfd"])).unwrap();
+    assert_eq!(
+        text(&launch, "frr/ospfd.conf"),
+        "! r1 of lab lab\nhostname r1\n\
+         interface eth0\n ip ospf area 0\n ip ospf cost 7\n ip ospf network point-to-point\n \
+         ip ospf dead-interval minimal hello-multiplier 4\nexit\n\
+         interface eth1\n ip ospf area 0\n ip ospf cost 1\n ip ospf passive\n \
+         ip ospf dead-interval minimal hello-multiplier 4\nexit\n\
+         interface lo\n ip ospf area 0\nexit\n\
+         router ospf\n ospf router-id 10.255.0.1\n maximum-paths 1\n timers throttle lsa all 0\n timers lsa min-arrival 0\nexit\n"
+    );
+    let ready = ["ready", "--route", "10.2.0.0/24", "--route", "10.255.0.2/32"].map(str::to_owned).to_vec();
+    assert_eq!(launch.programs[2].ready, Readiness::Inside { arguments: ready });
+}
+
+#[test]
 fn what_frr_cannot_do_is_refused_by_name_all_of_it() {
     let mut plan = sparse_mode(Daemon::Frr);
     let router = router_of(&mut plan);

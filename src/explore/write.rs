@@ -85,6 +85,7 @@ fn router(node: &Node, router: &Router) -> Result<Flow, Unwritten> {
     let unicast = match router.unicast {
         Unicast::None => "none",
         Unicast::Static => "static",
+        Unicast::Ospf => "ospf",
     };
     let name = |interface: usize| node.interfaces.get(interface).map_or("", |interface| interface.name.as_str());
     let routes = router.routes.iter().map(|route| {

@@ -304,7 +304,7 @@ pub(super) fn rpf_of_all(plan: &Plan, world: &World, origin: Attachment, source:
                 return Some(Rpf { interfaces: own, neighbours: BTreeSet::new(), cost: 0 });
             }
             let hops = distances.next_hops(plan, &unicast, node);
-            if router.unicast != Unicast::Static || hops.is_empty() {
+            if router.unicast == Unicast::None || hops.is_empty() {
                 return None;
             }
             Some(Rpf {

@@ -18,7 +18,7 @@ pub struct Hop {
     pub into: Attachment,
 }
 
-/// All shortest paths of a plan in a world. Only routers with `unicast: static` are passed through.
+/// All shortest paths of a plan in a world. Only routers with unicast routes are passed through.
 #[derive(Clone, Debug)]
 pub struct Paths {
     size: usize,
@@ -34,7 +34,7 @@ impl Paths {
     pub fn of(plan: &Plan, world: &World) -> Paths {
         let size = plan.nodes.len();
         let passes: Vec<bool> =
-            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast == Unicast::Static)).collect();
+            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast != Unicast::None)).collect();
         let mut steps = vec![Vec::new(); size];
         let mut distances = vec![NEVER; size * size];
         for node in 0..size {
@@ -145,7 +145,7 @@ impl Distances {
     /// Computes them. Time grows with the wires' ends, squared on each wire, times the longest path.
     pub fn to_wire(plan: &Plan, world: &World, to: WireId) -> Distances {
         let passes: Vec<bool> =
-            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast == Unicast::Static)).collect();
+            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast != Unicast::None)).collect();
         let mut costs = vec![NEVER; plan.nodes.len()];
         for end in plan.wire(to).ends.iter().filter(|end| !world.is_broken(plan, **end)) {
             costs[end.node.0] = 0;
@@ -156,7 +156,7 @@ impl Distances {
     /// The same to a node's own address.
     pub fn to_node(plan: &Plan, world: &World, to: NodeId) -> Distances {
         let passes: Vec<bool> =
-            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast == Unicast::Static)).collect();
+            plan.nodes.iter().map(|node| node.router().is_some_and(|r| r.unicast != Unicast::None)).collect();
         let mut costs = vec![NEVER; plan.nodes.len()];
         costs[to.0] = 0;
         Distances { to: None, costs, passes }.grown(plan, world)

@@ -57,7 +57,7 @@ impl Ways {
                 return Some((Rpf { interfaces, neighbours, cost: 0 }, vec![(near, holder)]));
             }
             let hops = distances.next_hops(plan, &unicast, node);
-            if router.unicast != Unicast::Static || hops.is_empty() {
+            if router.unicast == Unicast::None || hops.is_empty() {
                 return None;
             }
             let rpf = Rpf {

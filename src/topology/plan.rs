@@ -181,6 +181,8 @@ pub enum Unicast {
     /// Shortest paths by link cost, kept by the route agent.
     #[default]
     Static,
+    /// Shortest paths by link cost, as OSPF finds them: FRR's ospfd.
+    Ospf,
 }
 
 /// One interface of a node.
@@ -281,11 +283,14 @@ impl Plan {
         &self.nodes[at.node.0].interfaces[at.interface]
     }
 
-    /// Puts one daemon into every router, whichever the file has there.
+    /// Puts one daemon into every router, whichever the file has there. Routes that only FRR learns by itself come from the route agent then.
     pub fn substitute(&mut self, daemon: &Daemon) {
         for node in &mut self.nodes {
             if let NodeKind::Router(router) = &mut node.kind {
                 router.daemon = daemon.clone();
+                if router.unicast == Unicast::Ospf && *daemon != Daemon::Frr {
+                    router.unicast = Unicast::Static;
+                }
             }
         }
     }

@@ -59,6 +59,7 @@ words!(Multicast as "a way to forward multicast" {
 words!(Unicast as "a way to route unicast" {
     "none" => Unicast::None,
     "static" => Unicast::Static,
+    "ospf" => Unicast::Ospf,
 });
 
 keys! {

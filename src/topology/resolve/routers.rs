@@ -10,7 +10,7 @@ use router_core::config::{self, Igmp, Pim, StaticJoin};
 use super::Resolver;
 use crate::topology::fault::FaultKind;
 use crate::topology::file::{self, Kind};
-use crate::topology::plan::{self, Daemon, ExecDaemon, Multicast, NodeId, NodeKind, StaticRoute};
+use crate::topology::plan::{self, Daemon, ExecDaemon, Multicast, NodeId, NodeKind, StaticRoute, Unicast};
 use crate::topology::read::At;
 use crate::topology::scalars::{Int, Time, out_of_range};
 use crate::topology::tree::Span;
@@ -38,6 +38,32 @@ impl Resolver<'_> {
             let Some(node) = node else { continue };
             if node.kind.value == Kind::Router {
                 self.set_up_router(NodeId(index), name, node, defaults, (&default_igmp, &default_pim));
+            }
+        }
+        self.check_unicast();
+    }
+
+    /// OSPF is FRR's alone, and neither side of a network that has it in parts would learn the other's prefixes.
+    fn check_unicast(&mut self) {
+        let file = self.file;
+        let at_defaults = file.defaults.as_ref().and_then(|d| d.router.as_ref()).and_then(|d| d.unicast.as_ref());
+        let kinds: Vec<_> =
+            self.plan.nodes.iter().map(|n| n.router().map(|r| (r.unicast, r.daemon == Daemon::Frr))).collect();
+        let has_ospf = kinds.contains(&Some((Unicast::Ospf, true)));
+        for ((name, node), kind) in file.nodes().iter().zip(kinds) {
+            let Some(node) = node else { continue };
+            let own = node.unicast.as_ref().map_or(&name.span, |unicast| &unicast.span);
+            let fault = |key: &str, only| FaultKind::KeyNotHere { key: key.into(), only };
+            match kind {
+                Some((Unicast::Ospf, false)) => {
+                    let at =
+                        if node.unicast.is_some() { own } else { at_defaults.map_or(own, |unicast| &unicast.span) };
+                    self.fault(at, fault("unicast: ospf", "for routers with `daemon: frr` only"));
+                }
+                Some((Unicast::Static, _)) if has_ospf => {
+                    self.fault(own, fault("unicast: static", "for networks in which no router has `unicast: ospf`"));
+                }
+                _ => {}
             }
         }
     }
