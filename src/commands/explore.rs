@@ -178,6 +178,8 @@ fn as_text(args: &Args, labs: &[&str], tally: &Tally, found: &[Found]) -> String
         out.push('\n');
     }
     out.push_str(&coverage::table(tally));
+    out.push('\n');
+    out.push_str(&tally.judgements.table());
     let failed = tally.failed.len();
     let _ = writeln!(out, "\n{} runs of {} topologies, seed {}: {failed} failed", tally.runs, labs.len(), args.seed);
     out
@@ -197,5 +199,6 @@ fn as_json(args: &Args, labs: &[&str], tally: &Tally, found: &[Found]) -> serde_
     let machines: Vec<_> = Machine::ALL.iter().map(|machine| coverage::json(*machine, tally)).collect();
     json!({
         "seed": args.seed, "labs": labs, "runs": tally.runs, "failed": failed, "found": found, "coverage": machines,
+        "judgements": tally.judgements.json(),
     })
 }

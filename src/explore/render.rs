@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::certainty::Judgements;
 use super::rest::Rest;
 use crate::oracle::{Convergence, Flow, World};
 use crate::topology::plan::{Attachment, Multicast, NodeId, Plan, WireId};
@@ -71,10 +72,11 @@ struct Rendering<'a> {
     is_missed: bool,
     /// Nothing has happened since a rest.
     is_at_rest: bool,
+    judgements: Judgements,
 }
 
-/// The scenario of a plan that some items make.
-pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
+/// The scenario of a plan that some items make, and what the oracle says of its checks.
+pub fn scenario(plan: &Plan, items: &[Item]) -> (Scenario, Judgements) {
     let paces = items.iter().filter_map(|item| match item {
         Item::Act(Action::Stream(stream)) => Some(Duration::from_secs_f64(1.0 / stream.rate)),
         _ => None,
@@ -100,13 +102,15 @@ pub fn scenario(plan: &Plan, items: &[Item]) -> Scenario {
         is_short: false,
         is_missed: false,
         is_at_rest: false,
+        judgements: Judgements::default(),
     };
     for item in items {
         rendering.item(item);
     }
+    let judgements = rendering.judgements;
     let steps = rendering.steps.into_iter().enumerate();
     let steps = steps.map(|(n, action)| Step { line: n + 1, text: String::new(), action }).collect();
-    Scenario { name: SCENARIO.into(), steps, without: Vec::new() }
+    (Scenario { name: SCENARIO.into(), steps, without: Vec::new() }, judgements)
 }
 
 impl Rendering<'_> {
@@ -308,6 +312,7 @@ impl Rendering<'_> {
         let duplicates = if is_settled { 0 } else { u64::from(JUDGED) };
         for stream in &self.running {
             let Some(flow) = Flow::of(self.plan, &self.world, stream) else { continue };
+            self.judgements.note(self.plan, &self.world, &flow);
             let to: Vec<NodeId> = flow.must_receive().map(|(host, _)| host).collect();
             if to.is_empty() {
                 continue;

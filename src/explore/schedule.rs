@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::certainty::Judgements;
 use super::draw::Draw;
 use super::render::{self, Item};
 use super::rest::Rest;
@@ -81,9 +82,15 @@ pub struct Schedule {
 impl Schedule {
     /// The plan with the one scenario that the schedule makes.
     pub fn plan(&self) -> Plan {
+        self.rendered().0
+    }
+
+    /// The same, with what the oracle says of its checks.
+    pub fn rendered(&self) -> (Plan, Judgements) {
         let mut plan = self.plan.clone();
-        plan.scenarios = vec![render::scenario(&self.plan, &self.items)];
-        plan
+        let (scenario, judgements) = render::scenario(&self.plan, &self.items);
+        plan.scenarios = vec![scenario];
+        (plan, judgements)
     }
 }
 

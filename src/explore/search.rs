@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use router_core::coverage::{Coverage, Pair};
 
 use super::Subject;
+use super::certainty::Judgements;
 use super::draw::Draw;
 use super::run::{self, Violation};
 use super::schedule::{self, Schedule};
@@ -44,6 +45,8 @@ pub struct Tally {
     pub coverage: Coverage,
     /// By pair that was reached: in how many runs.
     pub reached: BTreeMap<Pair, u64>,
+    /// How sure the oracle was of what was checked, in all runs together.
+    pub judgements: Judgements,
     /// Runs that violated something.
     pub failed: Vec<Failed>,
 }
@@ -52,6 +55,7 @@ pub struct Tally {
 struct Single {
     subject: usize,
     coverage: Coverage,
+    judgements: Judgements,
     violations: Vec<Violation>,
 }
 
@@ -72,8 +76,9 @@ pub fn schedule_of(subjects: &[Subject], seed: u64, run: u64) -> Option<(usize, 
 
 fn single(subjects: &[Subject], seed: u64, number: u64) -> Option<Single> {
     let (subject, schedule) = schedule_of(subjects, seed, number)?;
-    let outcome = run::run(&schedule.plan())?;
-    Some(Single { subject, coverage: outcome.coverage, violations: outcome.violations })
+    let (plan, judgements) = schedule.rendered();
+    let outcome = run::run(&plan)?;
+    Some(Single { subject, coverage: outcome.coverage, judgements, violations: outcome.violations })
 }
 
 impl Merging {
@@ -81,13 +86,14 @@ impl Merging {
     fn add(&mut self, number: u64, single: Single, failures: usize) -> bool {
         self.early.insert(number, single);
         while self.tally.failed.len() < failures
-            && let Some(Single { subject, coverage, violations }) = self.early.remove(&self.tally.runs)
+            && let Some(Single { subject, coverage, judgements, violations }) = self.early.remove(&self.tally.runs)
         {
             let tally = &mut self.tally;
             for pair in Pair::all().filter(|pair| coverage.has(*pair)) {
                 *tally.reached.entry(pair).or_default() += 1;
             }
             tally.coverage.merge(&coverage);
+            tally.judgements.merge(&judgements);
             if !violations.is_empty() {
                 tally.failed.push(Failed { run: tally.runs, subject, violations });
             }
