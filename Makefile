@@ -24,8 +24,9 @@ build:
 test: test-here
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) test-user; fi
 
+# All targets, as nextest builds them: with the binaries alone, dependencies have other features, and all would be built twice.
 test-here: $(NEXTEST)
-	$(CARGO) build --workspace --features sabotage --bins
+	$(CARGO) build --workspace --features sabotage --all-targets
 	$(NEXTEST) nextest run --workspace --features sabotage
 
 # The tests that touch the kernel once more, as an ordinary user. Cargo itself stays root. Left out, and counted as skipped in nextest's

@@ -16,6 +16,7 @@ use router_core::forwarding::EntryKey;
 use router_core::router::{Datagram, Input, InterfaceId, Router, UnicastRoute};
 use router_core::show::{Show, Shown, Tree, TreeInterface};
 use router_core::time::Time;
+use router_core::wire::checksum::internet;
 use router_core::wire::pim::{
     ALL_PIM_ROUTERS, Assert, EncodedSource, GroupSet, Hello, JoinPrune, LanPruneDelay, Message, PROTOCOL, Register,
     RegisterStop, parse,
@@ -128,6 +129,8 @@ fn inner(key: EntryKey) -> Vec<u8> {
     (packet[0], packet[8]) = (0x45, 9);
     packet[12..16].copy_from_slice(&source.octets());
     packet[16..20].copy_from_slice(&group.octets());
+    let sum = internet(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet
 }
 

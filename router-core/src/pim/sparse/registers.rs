@@ -24,6 +24,14 @@ fn inner(packet: &[u8]) -> Option<(EntryKey, u8)> {
     Some((EntryKey { source: address(12), group: address(16) }, header[1]))
 }
 
+/// Whether the header of the packet in a register is whole: the register's own checksum does not cover it (§4.9). A dummy header may come without
+/// a checksum: what it is to hold there, §4.9.3 does not say.
+fn is_whole(register: &Register) -> bool {
+    let length = register.packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    let Some(header) = register.packet.get(..length).filter(|header| header.len() >= IPV4_HEADER) else { return false };
+    checksum::internet(header) == 0 || register.null && header[10..12] == [0, 0]
+}
+
 /// Takes a hop off an IPv4 packet's TTL, as forwarding does: the kernel leaves that to whoever encapsulates. Gives whether a TTL is left.
 fn forwarded(packet: &mut [u8]) -> bool {
     let length = packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
@@ -100,6 +108,10 @@ impl Sparse {
             self.actions.push(Action::Drop(Some(interface), DropReason::Malformed));
             return;
         };
+        if !is_whole(message) {
+            self.actions.push(Action::Drop(Some(interface), DropReason::Checksum));
+            return;
+        }
         if let Err(reason) = Self::is_group(key.group) {
             self.actions.push(Action::Drop(Some(interface), reason));
             return;
@@ -191,5 +203,21 @@ mod tests {
         assert_eq!(inner(&header), Some((EntryKey { source: source.into(), group: group.into() }, 0)));
         assert_eq!(inner(&header[..19]), None);
         assert_eq!(inner(&[0x60; 40]), None);
+    }
+
+    #[test]
+    fn the_header_within_a_register_is_looked_at() {
+        let packet = dummy([10, 0, 0, 9].into(), [239, 1, 1, 1].into());
+        let is_whole = |null, packet: &[u8]| is_whole(&Register { border: false, null, packet: packet.to_vec() });
+        assert!(is_whole(false, &packet) && is_whole(true, &packet));
+        for octet in 0..packet.len() {
+            let mut broken = packet.clone();
+            broken[octet] ^= 0x10;
+            assert!(!is_whole(false, &broken) && !is_whole(true, &broken), "octet {octet}");
+        }
+        let mut unsummed = packet.clone();
+        unsummed[10..12].fill(0);
+        assert!(!is_whole(false, &unsummed) && is_whole(true, &unsummed));
+        assert!(!is_whole(true, &packet[..19]) && !is_whole(true, &[]));
     }
 }
