@@ -1,7 +1,7 @@
 //! FRRouting: zebra, which follows the kernel's routes, pimd, which speaks PIM sparse mode and IGMP, and, where the file has `unicast: ospf`,
 //! ospfd, whose routes zebra gives to the kernel and to pimd.
 //!
-//! Everything of theirs lies in the node's directory, `frr/`: configurations, sockets, process ids. Both run as root, which in a user
+//! Everything of theirs lies in the node's directory, `frr/`: configurations, sockets, process ids. All run as root, which in a user
 //! namespace is the only user there is.
 
 mod ospf;

@@ -16,18 +16,21 @@ const IPV4_HEADER: usize = 20;
 
 /// Source, group and TOS of an IPv4 packet.
 fn inner(packet: &[u8]) -> Option<(EntryKey, u8)> {
+    addressed(packet).filter(|_| packet[0] >> 4 == 4)
+}
+
+/// The same of a header, whatever else it holds.
+fn addressed(packet: &[u8]) -> Option<(EntryKey, u8)> {
     let header: &[u8; IPV4_HEADER] = packet.first_chunk()?;
-    if header[0] >> 4 != 4 {
-        return None;
-    }
     let address = |at: usize| IpAddr::from([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     Some((EntryKey { source: address(12), group: address(16) }, header[1]))
 }
 
-/// Whether the header of the packet in a register is whole: the register's own checksum does not cover it (§4.9). A dummy header may come without
-/// a checksum: what it is to hold there, §4.9.3 does not say.
+/// Whether the header of the packet in a register is whole: the register's own checksum does not cover it (§4.9). That of a null register may
+/// have none, and nothing else of it is looked at (§4.9.3).
 fn is_whole(register: &Register) -> bool {
-    let length = register.packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    let own = register.packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    let length = if register.null { IPV4_HEADER } else { own };
     let Some(header) = register.packet.get(..length).filter(|header| header.len() >= IPV4_HEADER) else { return false };
     checksum::internet(header) == 0 || register.null && header[10..12] == [0, 0]
 }
@@ -104,7 +107,8 @@ impl Sparse {
         message: &Register,
     ) {
         self.roll(context);
-        let Some((key, _)) = inner(&message.packet) else {
+        let header = if message.null { addressed(&message.packet) } else { inner(&message.packet) };
+        let Some((key, _)) = header else {
             self.actions.push(Action::Drop(Some(interface), DropReason::Malformed));
             return;
         };
@@ -219,5 +223,7 @@ mod tests {
         unsummed[10..12].fill(0);
         assert!(!is_whole(false, &unsummed) && is_whole(true, &unsummed));
         assert!(!is_whole(true, &packet[..19]) && !is_whole(true, &[]));
+        unsummed[0] = 0;
+        assert!(!is_whole(false, &unsummed) && is_whole(true, &unsummed) && addressed(&unsummed).is_some());
     }
 }
