@@ -7,7 +7,7 @@ mod support;
 
 use std::process::Command;
 
-use support::shipped::{expect_green_and_well_formed, expect_types, shipped};
+use support::shipped::{Played, expect_types, shipped};
 
 /// Fails with what to install, in the words of `testbed doctor`, where one of these daemons is not there.
 fn need(daemons: &[&str]) {
@@ -25,16 +25,16 @@ fn need(daemons: &[&str]) {
 #[test]
 fn vendors_serve_each_other_in_one_network() {
     need(&["frr"]);
-    let types = expect_green_and_well_formed(3, &shipped(|name| name == "mixed-vendors"), &[]);
+    let files = shipped(|name| name == "mixed-vendors");
     // Hello, register, register-stop, join/prune.
-    expect_types(&types, &["0", "1", "2", "3"]);
+    expect_types(&Played::expect_green(3, &files).expect_well_formed(&files), &["0", "1", "2", "3"]);
 }
 
 /// Side by side, for they wait nearly all of the time: for FRR's look at what it forwards, for pimd's ticks, for hold times to run out.
 #[test]
 fn vendors_take_every_role_beside_each_other() {
     need(&["frr", "pimd"]);
-    let types = expect_green_and_well_formed(16, &shipped(|name| name.starts_with("interop-")), &[]);
+    let files = shipped(|name| name.starts_with("interop-"));
     // And bootstrap, assert, candidate RP advertisement.
-    expect_types(&types, &["0", "1", "2", "3", "4", "5", "8"]);
+    expect_types(&Played::expect_green(16, &files).expect_well_formed(&files), &["0", "1", "2", "3", "4", "5", "8"]);
 }

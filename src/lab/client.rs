@@ -257,12 +257,23 @@ impl Lab {
     /// [`LabError`]; a lab that is gone already is none.
     pub fn down(&self, waiting: &mut dyn FnMut()) -> Result<(), LabError> {
         let turn = match &self.base {
-            Some(base) => {
-                let turns = base.turns()?;
-                Some(Turn::take(&turns, Purpose::Build, waiting).map_err(io_error("wait for the turn"))?)
-            }
+            Some(base) => Some(build_turn(base, waiting)?),
             None => None,
         };
+        let ended = self.end();
+        drop(turn);
+        ended
+    }
+
+    /// The same in a turn that the caller has taken to build.
+    ///
+    /// # Errors
+    /// [`LabError`]; a lab that is gone already is none.
+    pub fn down_in(&self, _turn: &Turn) -> Result<(), LabError> {
+        self.end()
+    }
+
+    fn end(&self) -> Result<(), LabError> {
         let lock_path = self.directory.join(file::LOCK);
         let held = match File::open(&lock_path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -280,9 +291,17 @@ impl Lab {
         });
         waiter.map_err(io_error("make a thread"))?;
         let ended = told.recv_timeout(END_WAIT).map_err(|_| LabError::Stuck(self.name.clone()))?;
-        drop(turn);
         ended.map_err(io_error("wait for the lab's end"))
     }
+}
+
+/// Waits for a turn to build labs of a base or take them down; `waiting` is called once if it does not come at once.
+///
+/// # Errors
+/// [`LabError`].
+pub fn build_turn(base: &Base, waiting: &mut dyn FnMut()) -> Result<Turn, LabError> {
+    let turns = base.turns()?;
+    Turn::take(&turns, Purpose::Build, waiting).map_err(io_error("wait for the turn to build"))
 }
 
 /// A program that runs in a lab. When this is dropped, its process group is killed.

@@ -33,6 +33,8 @@ pub struct Start {
     pub turns: PathBuf,
     /// Whether only the fabric is wanted: no routes and no daemons.
     pub bare: bool,
+    /// Whether the turn goes on when the lab is ready: its client builds more.
+    pub keeps_turn: bool,
 }
 
 /// On the life line, to the client that starts a lab.

@@ -10,11 +10,11 @@ use std::process::{Child, Command, Stdio};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::client::{Lab, LabError, io_error};
+use super::client::{Lab, LabError, build_turn, io_error};
 use super::file;
 use super::protocol::{Failure, Fault, Order, Progress, Report, Start, receive, send};
 use super::state::{Base, StateError};
-use super::turn::{Purpose, Turn};
+use super::turn::Turn;
 use crate::sys::pass;
 use crate::topology::plan::Plan;
 
@@ -28,6 +28,8 @@ pub struct Options<'a> {
     pub name: Option<&'a str>,
     /// Only namespaces, links and addresses: no routes and no daemons.
     pub bare: bool,
+    /// A turn to build that the caller has taken, and goes on with; if there is none, the lab takes one of its own and ends it.
+    pub turn: Option<&'a Turn>,
     /// Becomes readable when the start shall be broken off (a `signalfd`, a pipe).
     pub interrupt: Option<BorrowedFd<'a>>,
 }
@@ -56,8 +58,11 @@ pub fn start(
     }
     // Before anything is made, for the wait may be long, and be broken off.
     let turns = base.turns()?;
-    let turn = Turn::take(&turns, Purpose::Build, &mut || progress(&Progress::Waiting));
-    let turn = turn.map_err(io_error("wait for the turn to build"))?;
+    let own_turn = match options.turn {
+        Some(_) => None,
+        None => Some(build_turn(base, &mut || progress(&Progress::Waiting))?),
+    };
+    let turn = own_turn.as_ref().or(options.turn);
     let claim = base.claim(name)?;
     // Without a monitor that removes it, this process does.
     let unclaim = |error: LabError| {
@@ -69,16 +74,22 @@ pub fn start(
     written.map_err(io_error(format!("write {}", path.display()))).map_err(unclaim)?;
     let (monitor, life) = spawn_monitor(&claim.path).map_err(unclaim)?;
     let mut running = RunningLab { lab: Lab::named(base, name), life: Some(life), monitor };
-    let order = Order::Start(Start { name: name.to_owned(), base: base.path().to_owned(), turns, bare: options.bare });
-    let told = match &running.life {
-        Some(life) => send(life, &order, &[claim.lock.as_fd(), turn.as_fd()]),
-        None => Ok(()),
+    let order = Order::Start(Start {
+        name: name.to_owned(),
+        base: base.path().to_owned(),
+        turns,
+        bare: options.bare,
+        keeps_turn: own_turn.is_none(),
+    });
+    let told = match (&running.life, turn) {
+        (Some(life), Some(turn)) => send(life, &order, &[claim.lock.as_fd(), turn.as_fd()]),
+        _ => Ok(()),
     };
     if let Err(error) = told {
         let _ = running.monitor.wait();
         return Err(unclaim(io_error("speak to the lab's monitor")(error)));
     }
-    drop((claim.lock, turn));
+    drop((claim.lock, own_turn));
     match running.await_ready(progress, options.interrupt) {
         Ok(()) => Ok(running),
         Err(error) => {
@@ -187,6 +198,16 @@ impl RunningLab {
     /// [`LabError`].
     pub fn down(mut self, waiting: &mut dyn FnMut()) -> Result<(), LabError> {
         let result = self.lab.down(waiting);
+        self.end();
+        result
+    }
+
+    /// The same in a turn that the caller has taken to build.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn down_in(mut self, turn: &Turn) -> Result<(), LabError> {
+        let result = self.lab.down_in(turn);
         self.end();
         result
     }

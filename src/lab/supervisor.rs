@@ -113,6 +113,7 @@ struct Supervisor {
     /// The client that started the lab, as long as the lab shall not outlive it.
     life: Option<OwnedFd>,
     monitor: Option<OwnedFd>,
+    /// The turn, unless it is the client's own.
     turn: Option<Turn>,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
@@ -209,7 +210,7 @@ impl Supervisor {
             signals,
             life: None,
             monitor: None,
-            turn: Some(turn),
+            turn: (!start.keeps_turn).then_some(turn),
             connections: BTreeMap::new(),
             next_connection: 0,
             children: BTreeMap::new(),

@@ -27,33 +27,43 @@ pub fn expect_green(scratch: &Scratch, jobs: u32, files: &[PathBuf], captures: O
         arguments.extend(["--capture".into(), captures.to_owned()]);
     }
     arguments.extend(files.iter().cloned());
-    let mut finished = scratch.run(arguments, Duration::from_secs(280)).expect_code(0);
+    let mut finished = scratch.run(arguments, Duration::from_secs(420)).expect_code(0);
     for file in files {
         finished = finished.expect_said("passed in").expect_said(&file.display().to_string());
     }
 }
 
-/// Runs them all as well; tshark is the independent reader of what their routers say: no message of PIM or IGMP may be malformed or have a
-/// wrong checksum. Gives the types of PIM messages that occurred. The others are run beside them, and not read.
-pub fn expect_green_and_well_formed(jobs: u32, files: &[PathBuf], others: &[PathBuf]) -> BTreeSet<String> {
-    let scratch = Scratch::new();
-    let captures = scratch.path().join("captures");
-    expect_green(&scratch, jobs, &[files, others].concat(), Some(&captures));
-    let mut types = BTreeSet::new();
-    let labs = files.iter().map(|file| captures.join(file.file_stem().expect("a name")));
-    for (directory, files) in labs.flat_map(|lab| files_below(&lab)) {
-        for line in tshark(&scratch.path().join("merged.pcapng"), &files) {
-            let [kind, pim, igmp, ip, expert, message] = line.split('\t').collect::<Vec<_>>()[..] else {
-                panic!("tshark says {line:?} of {}", directory.display());
-            };
-            // Statuses: 1 is good, 0 bad, 2 not checked.
-            let good = |status: &str| status.is_empty() || status.split(',').all(|status| status == "1");
-            let fine = good(pim) && good(igmp) && good(ip) && (expert.is_empty() || message.is_empty());
-            assert!(fine, "{}: {line:?}", directory.display());
-            types.extend((!kind.is_empty()).then(|| kind.to_owned()));
-        }
+/// Topologies that were played, with what was on their wires.
+pub struct Played(Scratch);
+
+impl Played {
+    /// Runs them all, so many labs at a time, and expects every scenario to pass.
+    pub fn expect_green(jobs: u32, files: &[PathBuf]) -> Played {
+        let scratch = Scratch::new();
+        expect_green(&scratch, jobs, files, Some(&scratch.path().join("captures")));
+        Played(scratch)
     }
-    types
+
+    /// tshark is the independent reader of what routers say: no message of PIM or IGMP of these topologies may be malformed or have a wrong
+    /// checksum. Gives the types of PIM messages that occurred.
+    pub fn expect_well_formed(&self, files: &[PathBuf]) -> BTreeSet<String> {
+        let mut types = BTreeSet::new();
+        let captures = self.0.path().join("captures");
+        let labs = files.iter().map(|file| captures.join(file.file_stem().expect("a name")));
+        for (directory, files) in labs.flat_map(|lab| files_below(&lab)) {
+            for line in tshark(&self.0.path().join("merged.pcapng"), &files) {
+                let [kind, pim, igmp, ip, expert, message] = line.split('\t').collect::<Vec<_>>()[..] else {
+                    panic!("tshark says {line:?} of {}", directory.display());
+                };
+                // Statuses: 1 is good, 0 bad, 2 not checked.
+                let good = |status: &str| status.is_empty() || status.split(',').all(|status| status == "1");
+                let fine = good(pim) && good(igmp) && good(ip) && (expert.is_empty() || message.is_empty());
+                assert!(fine, "{}: {line:?}", directory.display());
+                types.extend((!kind.is_empty()).then(|| kind.to_owned()));
+            }
+        }
+        types
+    }
 }
 
 /// Whether all of some types of PIM messages are among those that occurred.

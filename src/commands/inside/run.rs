@@ -12,7 +12,9 @@ use crate::network::kernel::runtime::{KernelNetwork, Places};
 use crate::scenario;
 use crate::topology::plan::Plan;
 
-/// What the runner says on standard error when it has got its turn and the scenario begins.
+/// What the runner says on standard error when it has opened the network and waits for its turn.
+pub const READY: &str = "the network is open";
+/// What it says when it has got its turn and the scenario begins.
 pub const BEGINS: &str = "the scenario begins";
 
 /// Arguments of `testbed inside run`.
@@ -39,6 +41,8 @@ pub fn run(plan: &Plan, args: Args) -> Result {
     })?;
     let mut network = KernelNetwork::open(plan, Places::default(), args.captures)
         .map_err(|error| Failure::machine(format!("the runner cannot {error}")))?;
+    // All that holds up others is done.
+    eprintln!("{READY}");
     // No other lab is built or taken down meanwhile: that would hold up this one's forwarding updates.
     let turn = Turn::take(Path::new(lab::TURNS_INSIDE), Purpose::Timed, &mut || {
         eprintln!("waiting for another lab to be built or taken down");

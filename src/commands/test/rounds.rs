@@ -1,9 +1,10 @@
-//! Runs cases in rounds: the labs of a round are built, its scenarios run side by side, its labs are taken down. Rounds, because no
-//! lab is built or taken down while another is in a timed step.
+//! Runs cases in rounds: the labs of a round are built and looked into, its scenarios run side by side, its labs are taken down. Rounds, because
+//! no lab is built, looked into or taken down while another is in a timed step: each takes the kernel's lock for all network configuration.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, IsTerminal as _, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -13,9 +14,8 @@ use nix::unistd::pipe2;
 use super::interrupt::Interrupt;
 use super::keep::{self, Keep};
 use super::select::{Case, lab_name};
-use crate::commands::inside::run::BEGINS;
-use crate::lab::client::{Command, LabError};
-use crate::lab::protocol::Progress;
+use crate::commands::inside::run::{BEGINS, READY};
+use crate::lab::client::{Command, LabError, build_turn};
 use crate::lab::{self, Base, Lab, RunningLab};
 use crate::scenario::{self, ScenarioReport, Verdict};
 
@@ -23,6 +23,8 @@ use crate::scenario::{self, ScenarioReport, Verdict};
 const REPORT_MAX: u64 = 512 << 20;
 /// How long a scenario may wait for its turn, while other labs are built or run.
 const TURN_MAX: Duration = Duration::from_secs(3600);
+/// How long the runners of a round may take to open their networks before the others begin without them.
+const OPEN_MAX: Duration = Duration::from_secs(60);
 /// How much of what the runner says is quoted if it fails.
 const SAID_MAX: usize = 2000;
 
@@ -62,6 +64,14 @@ pub fn run(
     let mut reports: Vec<Option<ScenarioReport>> = vec![None; cases.len()];
     let mut status = Status::new(cases.len());
     for round in order.chunks(jobs.max(1)) {
+        status.now("waiting for other labs' steps to build");
+        let turn = match build_turn(base, &mut || {}) {
+            Ok(turn) => turn,
+            Err(error) => {
+                round.iter().for_each(|&n| reports[n] = Some(status.done(not_run(&cases[n], &error))));
+                continue;
+            }
+        };
         let mut labs = Vec::new();
         for &n in round {
             if interrupt.is_set() {
@@ -70,29 +80,34 @@ pub fn run(
             let case = &cases[n];
             status.now(&format!("building {}", case.place));
             let name = lab_name(case.plan, n);
-            let options = lab::Options { name: Some(&name), ..lab::Options::default() };
-            let mut progress = |step: &Progress| {
-                if matches!(step, Progress::Waiting) {
-                    status.now(&format!("waiting for other labs' steps to build {}", case.place));
-                }
-            };
-            match lab::start(base, case.plan, &options, &mut progress) {
+            let options = lab::Options { name: Some(&name), turn: Some(&turn), ..lab::Options::default() };
+            match lab::start(base, case.plan, &options, &mut |_| {}) {
                 Ok(running) => labs.push((n, running)),
                 Err(error) => reports[n] = Some(status.done(not_run(case, &error))),
             }
         }
         let names: Vec<&str> = labs.iter().map(|(n, _)| cases[*n].place.as_str()).collect();
         status.now(&format!("running {}", names.join(", ")));
+        let (opening, opened) = mpsc::channel();
         std::thread::scope(|scope| {
-            let threads: Vec<_> = labs
-                .iter()
-                .map(|(n, lab)| (*n, scope.spawn(|| run_in(lab, &cases[*n], limits[*n], interrupt, arguments))))
-                .collect();
+            let mut threads = Vec::new();
+            for (n, lab) in &labs {
+                let opening = opening.clone();
+                let run = || run_in(lab, &cases[*n], limits[*n], interrupt, arguments, opening);
+                threads.push((*n, scope.spawn(run)));
+            }
+            drop(opening);
+            await_all(&opened);
+            if let Err(error) = turn.end() {
+                status.say(&format!("testbed: the turn to build cannot be ended: {error}"));
+            }
             for (n, thread) in threads {
                 let trouble = || trouble(&cases[n], Verdict::Inconclusive, "the thread that ran it panicked".into());
                 reports[n] = Some(thread.join().unwrap_or_else(|_| trouble()));
             }
         });
+        // If it cannot be had, each lab says why.
+        let turn = build_turn(base, &mut || {}).ok();
         for (n, running) in labs {
             if let Some(report) = reports[n].take() {
                 let mut report = status.done(report);
@@ -101,7 +116,11 @@ pub fn run(
                 reports[n] = Some(report);
             }
             status.now(&format!("taking down {}", cases[n].place));
-            if let Err(error) = running.down(&mut || {}) {
+            let down = match &turn {
+                Some(turn) => running.down_in(turn),
+                None => running.down(&mut || {}),
+            };
+            if let Err(error) = down {
                 status.say(&format!("testbed: {}: {error}", cases[n].place));
             }
         }
@@ -122,15 +141,22 @@ fn not_run(case: &Case<'_>, error: &LabError) -> ScenarioReport {
     trouble(case, Verdict::Unsupported, error.to_string())
 }
 
-/// Runs a scenario in its lab.
+/// Waits until every runner has opened its network or ended: then nobody has the other end any more.
+fn await_all(opened: &Receiver<()>) {
+    let deadline = Instant::now() + OPEN_MAX;
+    while opened.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+}
+
+/// Runs a scenario in its lab. `opening` is dropped when its runner has opened the network.
 fn run_in(
     running: &RunningLab,
     case: &Case<'_>,
     limit: Duration,
     interrupt: &Interrupt,
     extra: &[OsString],
+    opening: Sender<()>,
 ) -> ScenarioReport {
-    match attempt(running, case, limit, interrupt, extra) {
+    match attempt(running, case, limit, interrupt, extra, opening) {
         Ok(report) => report,
         Err(Trouble { verdict, text }) => trouble(case, verdict, text),
     }
@@ -160,6 +186,7 @@ fn attempt(
     limit: Duration,
     interrupt: &Interrupt,
     extra: &[OsString],
+    opening: Sender<()>,
 ) -> Result<ScenarioReport, Trouble> {
     let captures = keep::captures_inside();
     let argv: [OsString; 7] = [
@@ -182,7 +209,7 @@ fn attempt(
     let (begun_read, begun_write) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
     std::thread::scope(|scope| {
         let report = scope.spawn(|| read(report_read, REPORT_MAX));
-        let said = scope.spawn(|| listen(said_read, begun_write));
+        let said = scope.spawn(|| listen(said_read, opening, begun_write));
         let mut waiting = true;
         let ended = loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -240,15 +267,19 @@ fn read(from: OwnedFd, at_most: u64) -> Vec<u8> {
     octets
 }
 
-/// Reads what the runner says; hangs up once it says that the scenario begins.
-fn listen(from: OwnedFd, begun: OwnedFd) -> Vec<u8> {
-    let mut begun = Some(begun);
+/// Reads what the runner says; lets go of `opening` once it has opened the network, and hangs up once it says that the scenario begins.
+fn listen(from: OwnedFd, opening: Sender<()>, begun: OwnedFd) -> Vec<u8> {
+    let (mut opening, mut begun) = (Some(opening), Some(begun));
     let mut said = Vec::new();
     let mut lines = io::BufReader::new(std::fs::File::from(from));
     loop {
         let start = said.len();
         match lines.read_until(b'\n', &mut said) {
             Ok(0) | Err(_) => return said,
+            Ok(_) if said[start..].trim_ascii() == READY.as_bytes() => {
+                opening.take();
+                said.truncate(start);
+            }
             Ok(_) if said[start..].trim_ascii() == BEGINS.as_bytes() => {
                 begun.take();
                 said.truncate(start);
