@@ -362,6 +362,10 @@ pub trait Network {
     fn group_counts(&self, wire: WireId) -> Vec<GroupCount>;
     /// Control messages on a wire since the start, in order of time.
     fn control(&self, wire: WireId) -> Vec<ControlSighting>;
+    /// How many [`Network::control`] gives.
+    fn control_count(&self, wire: WireId) -> usize {
+        self.control(wire).len()
+    }
     /// What was sent into a wire as IGMP or PIM and cannot be read.
     fn malformed(&self, wire: WireId) -> Vec<Malformed>;
     /// A router's kernel forwarding entries.

@@ -44,7 +44,7 @@ pub fn union(a: &SourceFilter, b: &SourceFilter) -> SourceFilter {
 /// Whether a router's daemon listens to IGMP at an interface.
 pub(super) fn runs_igmp(plan: &Plan, world: &World, at: Attachment) -> Certainty {
     let Some(router) = plan.node(at.node).router() else { return Certainty::No };
-    if world.is_dead(at.node) || plan.igmp_at(at).is_some_and(|igmp| igmp.enabled == Some(false)) {
+    if world.is_dead(at.node) || plan.igmp_key(at, |igmp| &igmp.enabled) == Some(&false) {
         return Certainty::No;
     }
     if router.multicast == Multicast::Proxy && router.upstream == Some(at.interface) {
@@ -89,7 +89,7 @@ pub fn pim_neighbours(plan: &Plan, world: &World, at: Attachment) -> BTreeMap<At
 
 /// The IGMP version that a router speaks at an interface.
 pub(super) fn version_at(plan: &Plan, at: Attachment) -> u8 {
-    plan.igmp_at(at).and_then(|igmp| igmp.version).unwrap_or(3)
+    plan.igmp_key(at, |igmp| &igmp.version).copied().unwrap_or(3)
 }
 
 /// Whether some router or member of the group on a wire speaks a version without source lists, so that the wire takes the group
@@ -136,14 +136,14 @@ fn wanted_guarded(
     if listening == Certainty::No || group.is_ipv6() || !asked.insert(at.node) {
         return Certainty::No;
     }
-    let igmp = plan.igmp_at(at).unwrap_or_default();
-    if igmp.allowed_groups.as_ref().is_some_and(|allowed| !allowed.iter().any(|prefix| prefix.contains(&group))) {
+    let allowed = plan.igmp_key(at, |igmp| &igmp.allowed_groups);
+    if allowed.is_some_and(|allowed| !allowed.iter().any(|prefix| prefix.contains(&group))) {
         asked.remove(&at.node);
         return Certainty::No;
     }
-    let joined_for_ever = igmp
-        .static_joins
-        .iter()
+    let static_joins = plan.igmp_key(at, |igmp| &igmp.static_joins);
+    let joined_for_ever = static_joins
+        .into_iter()
         .flatten()
         .any(|join| join.group == group && join.source.is_none_or(|wanted| wanted == source));
     let mut most = if joined_for_ever { listening } else { Certainty::No };

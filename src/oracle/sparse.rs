@@ -444,9 +444,9 @@ impl<'a> Sparse<'a> {
         let longest = mapping.filter(|m| m.groups.contains(&self.group)).max_by_key(|m| m.groups.prefix_len());
         let is_mapped = longest.is_some_and(|mapping| mapping.sources.contains(&self.source));
         let if_mapped = if is_mapped { Certainty::Yes } else { Certainty::No };
-        let igmp = self.plan.igmp_at(at).unwrap_or_default();
+        let static_joins = self.plan.igmp_key(at, |igmp| &igmp.static_joins);
         let mut most = Certainty::No;
-        for join in igmp.static_joins.iter().flatten().filter(|join| join.group == self.group) {
+        for join in static_joins.into_iter().flatten().filter(|join| join.group == self.group) {
             most = most.max(match join.source {
                 Some(source) if source == self.source => Certainty::Yes,
                 Some(_) => Certainty::No,

@@ -481,7 +481,7 @@ fn only_members<N: Network>(run: &mut Run<'_, N>, stream: &Stream, report: &mut 
 /// Messages of protocols that cannot be read are their sender's defect: receivers drop them without a word.
 fn well_formed<N: Network>(run: &mut Run<'_, N>, report: &mut InvariantReport) {
     for wire in run.plan.wire_ids() {
-        report.examined += run.network.control(wire).len() as u64;
+        report.examined += run.network.control_count(wire) as u64;
         for malformed in run.network.malformed(wire) {
             report.examined += malformed.count;
             // What is forwarded may have been broken by a wire that it came by.

@@ -331,6 +331,12 @@ impl Plan {
         Some(self.interface(at).igmp.or(&router.igmp))
     }
 
+    /// One key of the IGMP settings in force at a router's interface; none if it is not set.
+    pub fn igmp_key<'p, T>(&'p self, at: Attachment, key: impl Fn(&'p Igmp) -> &'p Option<T>) -> Option<&'p T> {
+        let router = self.node(at.node).router()?;
+        key(&self.interface(at).igmp).as_ref().or_else(|| key(&router.igmp).as_ref())
+    }
+
     /// How a router handles a group; none if it does not run PIM.
     pub fn mode(&self, node: NodeId, group: IpAddr) -> Option<Mode> {
         let router = self.node(node).router()?;

@@ -335,6 +335,11 @@ impl Querier {
         if required && !header.router_alert { Err(DropReason::NoRouterAlert) } else { Ok(()) }
     }
 
+    /// Whether [`Querier::take_actions`] or [`Querier::take_changes`] may have something to give.
+    pub fn has_news(&self) -> bool {
+        !self.actions.is_empty() || !self.dirty.is_empty()
+    }
+
     /// What the machine wants done, since the last call.
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)

@@ -257,6 +257,11 @@ impl Link {
         }
     }
 
+    /// Whether [`Link::take_actions`] has something to give.
+    pub fn has_news(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     /// What is to be done since the last call.
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)

@@ -116,7 +116,9 @@ impl Router {
     /// Takes an input at a time. Never blocks, never panics on what a peer sent.
     pub fn handle(&mut self, now: Time, input: Input) {
         // What ran out before the input happened, happens first.
-        self.run_timers(now);
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            self.run_timers(now);
+        }
         match input {
             Input::Timeout => {}
             Input::Packet { interface, datagram } => self.receive(now, interface, &datagram),
@@ -397,16 +399,17 @@ impl Router {
 
     /// Turns what the membership machines want into outputs, and their changes into entries.
     fn settle(&mut self, now: Time) {
-        let ids: Vec<InterfaceId> = self.ports.keys().copied().collect();
+        let has_news = |port: &Port| port.igmp.as_ref().is_some_and(Querier::has_news);
+        let ids: Vec<InterfaceId> = self.ports.iter().filter(|(_, port)| has_news(port)).map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            return;
+        }
         let mut touched = BTreeSet::new();
         let mut elections = false;
         for id in ids {
             let Some(port) = self.ports.get_mut(&id) else { continue };
             let Some(igmp) = &mut port.igmp else { continue };
             let (actions, changes) = (igmp.take_actions(), igmp.take_changes());
-            if actions.is_empty() && changes.is_empty() {
-                continue;
-            }
             let interface = port.state.name.clone();
             for action in actions {
                 elections |= matches!(action, Action::Elected { .. });

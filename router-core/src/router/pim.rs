@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::port::Port;
 use super::{Datagram, EventKind, InterfaceId, Output, Router};
 use crate::counters::DropReason;
 use crate::pim::bsr::Bsr;
 use crate::pim::dense::{self, Context, Dense};
-use crate::pim::link::{self, Change};
+use crate::pim::link::{self, Change, Link};
 use crate::pim::mode::Mode;
 use crate::pim::sparse::entry::Tree;
 use crate::pim::sparse::{self, Sparse};
@@ -39,7 +40,7 @@ impl Router {
         }
         let Some(port) = self.ports.get_mut(&interface) else { return };
         let is_on_link = port.is_on_link(source);
-        let Some(own) = port.pim.as_ref().and_then(link::Link::address) else {
+        let Some(own) = port.pim.as_ref().and_then(Link::address) else {
             port.counters.drop(DropReason::NotRunning);
             return;
         };
@@ -193,7 +194,8 @@ impl Router {
 
     /// Sends the hellos of all links, and tells dense mode of the neighbours that changed.
     pub(super) fn settle_links(&mut self, now: Time) {
-        let ids: Vec<InterfaceId> = self.ports.keys().copied().collect();
+        let has_news = |port: &Port| port.pim.as_ref().is_some_and(Link::has_news);
+        let ids: Vec<InterfaceId> = self.ports.iter().filter(|(_, port)| has_news(port)).map(|(id, _)| *id).collect();
         let mut changes = Vec::new();
         for id in ids {
             changes.extend(self.say_hellos(now, id).into_iter().map(|change| (id, change)));

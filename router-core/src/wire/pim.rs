@@ -223,7 +223,8 @@ impl Message {
             }
             Message::StateRefresh(refresh) => (TYPE_STATE_REFRESH, emit_state_refresh(refresh)),
         };
-        let mut bytes = vec![VERSION << 4 | kind, 0, 0, 0];
+        let mut bytes = Vec::with_capacity(4 + body.len());
+        bytes.extend([VERSION << 4 | kind, 0, 0, 0]);
         bytes.extend(body);
         if matches!(self, Message::Bootstrap(message) if message.no_forward) {
             bytes[1] |= NO_FORWARD;

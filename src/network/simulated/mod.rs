@@ -428,6 +428,10 @@ impl Network for SimulatedNetwork<'_> {
         self.engine.observed.control(self.plan(), wire)
     }
 
+    fn control_count(&self, wire: WireId) -> usize {
+        self.engine.observed.control_count(self.plan(), wire)
+    }
+
     fn malformed(&self, wire: WireId) -> Vec<Malformed> {
         self.engine.observed.malformed(self.plan(), wire)
     }

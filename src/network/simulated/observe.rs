@@ -123,6 +123,11 @@ impl Observed {
         self.read(plan, wire, |read| read.control.clone())
     }
 
+    /// How many they are.
+    pub fn control_count(&self, plan: &Plan, wire: WireId) -> usize {
+        self.read(plan, wire, |read| read.control.len())
+    }
+
     /// Messages on a wire that cannot be read.
     pub fn malformed(&self, plan: &Plan, wire: WireId) -> Vec<Malformed> {
         self.read(plan, wire, |read| read.malformed.clone())

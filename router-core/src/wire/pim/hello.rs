@@ -97,7 +97,8 @@ fn exactly<const N: usize>(option: u16, value: &[u8]) -> Result<&[u8; N], Error>
 }
 
 pub(super) fn emit_hello(hello: &Hello) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    // All options but the list of addresses.
+    let mut bytes = Vec::with_capacity(36);
     let mut option = |option: u16, value: &[u8]| {
         bytes.extend(option.to_be_bytes());
         bytes.extend((value.len() as u16).to_be_bytes());
