@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
@@ -87,7 +88,10 @@ pub(crate) struct StartTimes {
 /// Starts a lab, and says when which part of it was there.
 pub(crate) fn timed_start(base: &Base, plan: &Plan, bare: bool) -> Result<(RunningLab, StartTimes), NoFigure> {
     let (mut fabric, mut routes) = (None, None);
-    let name = format!("{}-{}", plan.name, std::process::id());
+    // Several may be there at once.
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{}-{number}", plan.name, std::process::id());
     let options = Options { name: Some(&name), bare, ..Options::default() };
     // How long other labs keep this one waiting is no figure of its own.
     let turns = base.turns().map_err(NoFigure::failed)?;

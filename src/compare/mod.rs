@@ -2,6 +2,8 @@
 //!
 //! Each round builds a lab for each daemon in turn (every second round in reverse order), with that daemon in all routers, and does to it what
 //! the file's first scenario names: so what else the machine does falls on all of them alike. A figure that fails once is not tried again.
+//! Last comes what cannot be disturbed by what else the machine does, side by side: control messages are counted, and daemons whose own clock
+//! ticks in seconds go through their rounds, which take minutes each.
 #![forbid(unsafe_code)]
 
 pub mod figure;
@@ -25,6 +27,9 @@ use crate::topology::plan::{Daemon, Plan};
 
 /// What control messages of router-core are counted in, in virtual time.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Labs side by side, of those that may be.
+const BESIDE: usize = 7;
 
 /// What every measurement is given.
 #[derive(Clone, Debug)]
@@ -63,6 +68,14 @@ pub fn daemon_of(kind: Kind) -> Option<Daemon> {
     }
 }
 
+/// Whether a daemon acts in ticks of its own: pimd's are 5 s (`TIMER_INTERVAL`).
+fn acts_in_ticks(kind: Kind) -> bool {
+    match kind {
+        Kind::Pimd => true,
+        Kind::RouterCore | Kind::Frr | Kind::Smcroute => false,
+    }
+}
+
 /// Names of a daemon's processes.
 fn processes(kind: Kind) -> &'static [&'static str] {
     match kind {
@@ -83,37 +96,75 @@ pub fn run(setting: &Setting, candidates: &[Candidate], tell: &mut dyn FnMut(&st
             ..Column::default()
         })
         .collect();
+    let quick: Vec<usize> = (0..candidates.len()).filter(|place| !acts_in_ticks(candidates[*place].kind)).collect();
     for round in 0..setting.rounds {
-        let count = candidates.len();
-        for place in 0..count {
-            let place = if round % 2 == 0 { place } else { count - 1 - place };
+        let mut order = quick.clone();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for place in order {
             let (candidate, column) = (&candidates[place], &mut columns[place]);
-            let wanted: BTreeSet<Figure> =
-                Figure::ALL.into_iter().filter(|f| !f.is_traffic() && !column.failed.contains_key(f)).collect();
+            let wanted: BTreeSet<Figure> = events().filter(|figure| !column.failed.contains_key(figure)).collect();
             if wanted.is_empty() {
                 continue;
             }
             tell(&format!("{} ({}/{})", candidate.kind.name(), round + 1, setting.rounds));
-            match one_round(setting, candidate, &wanted) {
-                Ok((looks, doubts)) => {
-                    column.add(looks);
-                    column.doubts.extend(doubts);
-                }
-                Err(why) => column.add(wanted.into_iter().map(|figure| (figure, Err(why.clone()))).collect()),
-            }
+            let (looks, doubts) = one_round(setting, candidate, &wanted);
+            column.add(looks);
+            column.doubts.extend(doubts);
         }
     }
-    for (candidate, column) in candidates.iter().zip(&mut columns) {
-        tell(&format!("{}: control messages", candidate.kind.name()));
-        column.add(match traffic(setting, candidate) {
-            Ok(traffic) => traffic.in_an_hour(),
-            Err(why) => [Figure::Messages, Figure::Octets].map(|figure| (figure, Err(why.clone()))).into(),
-        });
-    }
+    side_by_side(setting, candidates, &mut columns, tell);
     columns
 }
 
-fn one_round(
+/// Counts control messages of all, and has daemons that act in ticks go through their rounds.
+fn side_by_side(setting: &Setting, candidates: &[Candidate], columns: &mut [Column], tell: &mut dyn FnMut(&str)) {
+    let patient = candidates.iter().enumerate().filter(|(_, candidate)| acts_in_ticks(candidate.kind));
+    let rounds = patient.flat_map(|(place, _)| std::iter::repeat_n((place, false), setting.rounds));
+    let jobs: Vec<(usize, bool)> = (0..candidates.len()).map(|place| (place, true)).chain(rounds).collect();
+    for (n, beside) in jobs.chunks(BESIDE).enumerate() {
+        tell(&format!("control messages, and daemons with ticks ({}/{})", n + 1, jobs.len().div_ceil(BESIDE)));
+        let looks = std::thread::scope(|scope| {
+            let measure = |(place, counts): (usize, bool)| {
+                let candidate = &candidates[place];
+                scope.spawn(move || match counts {
+                    true => (counted(setting, candidate), Vec::new()),
+                    false => one_round(setting, candidate, &events().collect()),
+                })
+            };
+            let threads: Vec<_> = beside.iter().map(|job| measure(*job)).collect();
+            let ended = threads.into_iter().map(|thread| thread.join());
+            ended.map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Vec<_>>()
+        });
+        for ((place, _), (looks, doubts)) in beside.iter().zip(looks) {
+            columns[*place].add(looks);
+            columns[*place].doubts.extend(doubts);
+        }
+    }
+}
+
+/// What is measured by events.
+fn events() -> impl Iterator<Item = Figure> {
+    Figure::ALL.into_iter().filter(|figure| !figure.is_traffic())
+}
+
+fn counted(setting: &Setting, candidate: &Candidate) -> Looks {
+    match traffic(setting, candidate) {
+        Ok(traffic) => traffic.in_an_hour(),
+        Err(why) => [Figure::Messages, Figure::Octets].map(|figure| (figure, Err(why.clone()))).into(),
+    }
+}
+
+/// What a round gave, and what makes it doubtful.
+fn one_round(setting: &Setting, candidate: &Candidate, wanted: &BTreeSet<Figure>) -> (Looks, Vec<String>) {
+    attempt(setting, candidate, wanted).unwrap_or_else(|why| {
+        let looks = wanted.iter().map(|figure| (*figure, Err(why.clone()))).collect();
+        (looks, Vec::new())
+    })
+}
+
+fn attempt(
     setting: &Setting,
     candidate: &Candidate,
     wanted: &BTreeSet<Figure>,
