@@ -187,28 +187,26 @@ impl Events<'_> {
         }
     }
 
-    /// The member, which has left, joins again; milliseconds from its report to the first packet.
+    /// The member joins a group of which a source sends already, and that nobody has joined before: every router on the way has to act, for what
+    /// is left of a tree that was there before differs by daemon. Milliseconds from its report to the first packet.
     fn join(&mut self) -> Result<Vec<f64>, String> {
-        let (stream, member, campus) = (&self.roles.stream, self.roles.member, self.roles.campus);
-        let left = self.network.leave(member, stream.group);
-        // Who has left already may not leave again; whoever had no leave to measure does so here.
-        if left.is_ok() {
-            self.pass(SILENCE * 2)?;
-        }
-        // The same source and group, on another port: one tree.
-        let fast =
-            Stream { name: format!("{}-fast", stream.name), rate: FAST_RATE, port: stream.port ^ 1, ..stream.clone() };
-        self.network.start(&fast).map_err(text)?;
-        self.pass(CALM)?;
+        let (stream, member, campus) = (self.roles.unjoined_stream(), self.roles.member, self.roles.campus);
+        let stream = Stream { rate: FAST_RATE, ..stream };
+        self.network.start(&stream).map_err(text)?;
+        // It is registered, and the rendezvous point has said that nobody wants it.
+        self.pass(CALM * 2)?;
         let call = self.network.join(member, stream.group, &anyone()).map_err(text)?;
-        let first = self.first_arrival(&fast.name, 0, "after the join");
-        self.network.stop(&fast.name).map_err(text)?;
+        let first = self.first_arrival(&stream.name, 0, "after the join");
+        self.network.stop(&stream.name).map_err(text)?;
+        self.network.leave(member, stream.group).map_err(text)?;
         let first = first?;
         // The kernel lets some milliseconds pass before it reports: they are nobody's here.
         let control = self.network.control(campus);
         let is_report = |seen: &ControlSighting| seen.is(Message::Igmpv2Report) || seen.is(Message::Igmpv3Report);
-        let its =
-            |seen: &&ControlSighting| (call..=first).contains(&seen.time) && seen.at.node == member && is_report(seen);
+        let its = |seen: &&ControlSighting| {
+            let is_then = (call..=first).contains(&seen.time);
+            is_then && seen.at.node == member && is_report(seen) && seen.groups.contains(&stream.group)
+        };
         let report = control.iter().find(its);
         let report = report.ok_or("the member's report was not seen")?;
         Ok(vec![milliseconds(report.time, first)])

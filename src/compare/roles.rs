@@ -115,8 +115,17 @@ impl Roles {
 
     /// The stream to the next group, as another one.
     pub fn next_stream(&self) -> Stream {
-        let group = nth_group(self.stream.group, self.stream.groups);
-        Stream { name: format!("{}-next", self.stream.name), group, ..self.stream.clone() }
+        self.stream_beyond("next", 0)
+    }
+
+    /// The stream to a group that is joined last.
+    pub fn unjoined_stream(&self) -> Stream {
+        self.stream_beyond("unjoined", 1)
+    }
+
+    fn stream_beyond(&self, word: &str, groups: u32) -> Stream {
+        let group = nth_group(self.stream.group, self.stream.groups + groups);
+        Stream { name: format!("{}-{word}", self.stream.name), group, ..self.stream.clone() }
     }
 }
 
