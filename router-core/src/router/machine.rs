@@ -115,8 +115,8 @@ impl Router {
 
     /// Takes an input at a time. Never blocks, never panics on what a peer sent.
     pub fn handle(&mut self, now: Time, input: Input) {
-        // What ran out before the input happened, happens first.
-        if self.poll_timeout().is_some_and(|due| due <= now) {
+        // What ran out before the input happened, happens first. Sparse mode draws a number for each input there.
+        if self.sparse.is_some() || self.poll_timeout().is_some_and(|due| due <= now) {
             self.run_timers(now);
         }
         match input {
