@@ -14,8 +14,8 @@ use crate::network::{Arrival, ControlSighting, Network, NetworkError, Time};
 use crate::topology::plan::{NodeId, Plan};
 use crate::topology::steps::{Cut, Message, SourceFilter, Stream};
 
-/// Nothing that is waited for takes longer. The slowest is pimd, whose rendezvous point comes 15 s after its start: it presumably serves members
-/// when they report next, up to a query interval (125 s) and a response interval later, and its joins wait for ticks of 5 s.
+/// Nothing that is waited for takes longer. The slowest is pimd, which serves a member that had reported before its start only when that reports
+/// again: up to a query interval (125 s) and a response interval later, and its joins wait for ticks of 5 s.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Everything is in order for so long before it is disturbed.
 const CALM: Duration = Duration::from_millis(500);
