@@ -109,9 +109,6 @@ impl Context<'_> {
     }
 }
 
-/// Entries that are made before joins are sent.
-const FEW_ENTRIES: usize = 4;
-
 /// What sparse mode wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -235,19 +232,12 @@ impl Sparse {
         self.stars.is_empty() && self.sources.is_empty() && self.index.is_empty() && self.timers.next().is_none()
     }
 
-    /// What is to be done since the last call, all joins and prunes in as few messages as may be. Few entries go before these: on a machine of
-    /// few processors the neighbour that a join wakes takes this router's, and what the join brings is there before the entry. Many entries
-    /// go after them: they take longer than the way of a join and back.
+    /// What is to be done since the last call, all joins and prunes in as few messages as may be: those first, for what they bring takes
+    /// longer to come than an entry takes to be made.
     pub fn take_actions(&mut self, context: &Context<'_>) -> Vec<Action> {
-        let messages = self.flush(context);
-        let (mut entries, others): (Vec<Action>, Vec<Action>) =
-            self.actions.drain(..).partition(|action| matches!(action, Action::Install { .. } | Action::Remove(_)));
-        if entries.len() <= FEW_ENTRIES {
-            entries.extend(messages);
-            entries.extend(others);
-            return entries;
-        }
-        messages.into_iter().chain(entries).chain(others).collect()
+        let mut actions = self.flush(context);
+        actions.append(&mut self.actions);
+        actions
     }
 
     /// When to call [`Sparse::timeout`].
