@@ -51,6 +51,11 @@ pub fn differences(kernel: &Run, simulated: &[Run]) -> Vec<Difference> {
     found
 }
 
+/// Of the differences from few runs, those that are there from many as well: what seldom happens, or seldom does not, may be so in all of few.
+pub fn that_last(few: &[Difference], many: Vec<Difference>) -> Vec<Difference> {
+    many.into_iter().filter(|difference| few.iter().any(|known| known.what == difference.what)).collect()
+}
+
 fn verdicts(kernel: &ScenarioReport, simulated: &[&ScenarioReport], found: &mut Vec<Difference>) {
     let of_steps = |report: &ScenarioReport| -> Vec<(String, Verdict)> {
         let steps = report.steps.iter().map(|step| (format!("line {}: {}", step.line, step.text), step.verdict));
@@ -158,6 +163,21 @@ mod tests {
         kernel.deliveries.clear();
         kernel.disorder.push("campus: a graft-ack follows nothing".into());
         assert_eq!(said(kernel, &runs), ["TTLs of news at h1", "campus: a graft-ack follows nothing"]);
+    }
+
+    #[test]
+    fn what_many_runs_do_not_bear_out_is_chance() {
+        let (own, graft) = (run(picture("a", &[])), run(picture("a", &["graft"])));
+        let few = vec![graft.clone(), run(picture("a", &["graft", "prune"]))];
+        let mut many = few.clone();
+        let seen = differences(&own, &few);
+        assert_eq!(seen.iter().map(|difference| difference.what.as_str()).collect::<Vec<_>>(), ["graft on campus"]);
+        assert_eq!(that_last(&seen, differences(&own, &many)), seen);
+        many.push(own.clone());
+        assert_eq!(that_last(&seen, differences(&own, &many)), []);
+        // Another difference than that in question is not looked for.
+        many.last_mut().unwrap().1.disorder.push("campus: a graft-ack follows nothing".into());
+        assert_eq!(that_last(&seen, differences(&own, &many)), []);
     }
 
     #[test]

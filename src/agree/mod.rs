@@ -9,5 +9,5 @@
 mod compare;
 mod picture;
 
-pub use compare::{Difference, Run, differences};
+pub use compare::{Difference, Run, differences, that_last};
 pub use picture::{Entry, Picture, SETTLE};

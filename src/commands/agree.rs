@@ -1,6 +1,7 @@
 //! `testbed agree`: run the scenarios of files on the kernel and in the simulator, and compare.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -35,6 +36,8 @@ pub struct Args {
 
 /// How often a scenario is simulated, each time with another seed.
 const RUNS: u64 = 16;
+/// How often where the kernel differs from all of those: what happens in nine runs of ten is in all of sixteen one time in five.
+const RUNS_IN_DOUBT: u64 = 256;
 
 /// Where a lab's runner leaves what its network looks like.
 const PICTURE: &str = "picture.json";
@@ -75,8 +78,14 @@ pub fn run(args: Args) -> Result {
             outcome = if outcome == Outcome::Held { Outcome::Inconclusive } else { outcome };
             continue;
         };
-        let simulated = simulated_runs(case).map_err(|error| Failure::machine(format!("{}: {error}", case.place)))?;
-        let differences = agree::differences(&(report.clone(), picture.clone()), &simulated);
+        let own: Run = (report.clone(), picture.clone());
+        let failed = |error: NetworkError| Failure::machine(format!("{}: {error}", case.place));
+        let mut simulated = simulated_runs(case, 0..RUNS).map_err(failed)?;
+        let mut differences = agree::differences(&own, &simulated);
+        if !differences.is_empty() {
+            simulated.extend(simulated_runs(case, RUNS..RUNS_IN_DOUBT).map_err(failed)?);
+            differences = agree::that_last(&differences, agree::differences(&own, &simulated));
+        }
         let said = if differences.is_empty() { "agree" } else { "differ" };
         super::print(&format!("{}: both {said} ({} on the kernel)\n", case.place, report.verdict.word()));
         for difference in &differences {
@@ -88,8 +97,8 @@ pub fn run(args: Args) -> Result {
     Ok(outcome.into())
 }
 
-/// Runs a case in the simulator with several seeds, and judges as leniently as on the kernel: a deadline's slack is not to differ.
-fn simulated_runs(case: &select::Case<'_>) -> std::result::Result<Vec<Run>, NetworkError> {
+/// Runs a case in the simulator with some seeds, and judges as leniently as on the kernel: a deadline's slack is not to differ.
+fn simulated_runs(case: &select::Case<'_>, seeds: Range<u64>) -> std::result::Result<Vec<Run>, NetworkError> {
     let run = |number: u64| {
         let plan = Plan { seed: case.plan.seed.wrapping_add(number), ..case.plan.clone() };
         // The kernel's machine is as busy as it is.
@@ -100,5 +109,5 @@ fn simulated_runs(case: &select::Case<'_>) -> std::result::Result<Vec<Run>, Netw
         let picture = Picture::of(&plan, case.scenario, began, &mut network)?;
         Ok((report, picture))
     };
-    (0..RUNS).map(run).collect()
+    seeds.map(run).collect()
 }

@@ -267,9 +267,17 @@ impl<'p> Engine<'p> {
         }
     }
 
+    /// Whether what a node sends out of an interface is put on its wire. The kernel looks after a carrier that is lost some time later, and until
+    /// then sends to nobody: on a link the tap at this end sees it, on a LAN that of the bridge does not.
+    fn sends(&self, at: Attachment) -> bool {
+        let port = &self.nodes[at.node.0].ports[at.interface];
+        let is_link = self.plan.wire(port.wire).kind == WireKind::Link;
+        self.has_carrier(at) || is_link && port.is_up && port.known.1
+    }
+
     /// A node sends a frame into the wire of an interface, at this moment or in one.
     pub fn transmit(&mut self, at: Attachment, frame: Frame, time: Time) {
-        if !self.has_carrier(at) || self.is_cut_beyond(at) || self.is_taken(at, &frame) {
+        if !self.sends(at) || self.is_cut_beyond(at) || self.is_taken(at, &frame) {
             return;
         }
         let octets = match &frame {
@@ -309,7 +317,7 @@ impl<'p> Engine<'p> {
 
     /// A frame enters a wire: its sender's tap sees it.
     fn enter(&mut self, at: Attachment, frame: Frame, time: Time) {
-        if !self.has_carrier(at) {
+        if !self.sends(at) {
             return;
         }
         let port = self.port(at);

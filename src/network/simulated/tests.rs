@@ -229,6 +229,30 @@ fn a_busy_machine_is_late_and_forgets_nothing() {
 }
 
 #[test]
+fn a_kernel_sends_to_nobody_until_it_has_looked_after_its_carrier() {
+    let Small { plan, src, h1, link, .. } = small();
+    let mut network = SimulatedNetwork::on_a_busy_machine(&plan);
+    network.join(h1, group(), &all()).unwrap();
+    network.start(&Stream { rate: 10_000.0, ..stream(src, 200) }).unwrap();
+    pass(&mut network, 1_000);
+    let at = Attachment { node: src, interface: 0 };
+    let cut = Cut { wire: link, end: Some(at), how: CutKind::Carrier, detected_after: None };
+    let fault = network.fail(&cut).unwrap();
+    pass(&mut network, 500);
+    let mut news = network.happenings().into_iter();
+    let lost = news.find(|one| one.kind == HappeningKind::Carrier && one.node == Some(src)).unwrap().time;
+    let after: Vec<Sighting> = network.sightings("s", link).into_iter().filter(|seen| seen.time > fault).collect();
+    assert!(!after.is_empty() && after.iter().all(|seen| seen.at.node == src && seen.time <= lost), "{after:?}");
+    assert!(network.arrivals("s", h1).iter().all(|arrival| arrival.sent <= fault));
+    // Its own interface that is taken down sends nothing more.
+    network.restore(link, cut.end).unwrap();
+    pass(&mut network, 500);
+    let fault = network.fail(&Cut { how: CutKind::Admin, ..cut }).unwrap();
+    pass(&mut network, 500);
+    assert!(network.sightings("s", link).iter().all(|seen| seen.time <= fault));
+}
+
+#[test]
 fn wires_may_duplicate_and_damage() {
     let Small { plan, src, router, h1, link, lan, .. } = small();
     let mut network = SimulatedNetwork::new(&plan);
