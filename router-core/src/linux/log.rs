@@ -1,7 +1,7 @@
 //! What the daemon says on standard error: one line a message, bounded in rate, since peers cause most of it.
 
-use std::fmt::{self, Display};
-use std::io::Write;
+use std::fmt::{self, Display, Write as _};
+use std::io::Write as _;
 use std::time::Duration;
 
 use crate::router::EventKind;
@@ -9,6 +9,8 @@ use crate::time::Time;
 
 /// Lines that may come at once.
 const BURST: u32 = 100;
+/// Octets of most lines.
+const LINE: usize = 256;
 /// Another line may follow so long after the burst is used up.
 const REFILL: Duration = Duration::from_millis(100);
 
@@ -32,14 +34,14 @@ impl Log {
     /// Says something, unless too much was said lately.
     pub fn say(&mut self, now: Time, message: impl Display) {
         if self.may_speak(now) {
+            let mut lines = String::with_capacity(LINE);
             let swallowed = std::mem::take(&mut self.swallowed);
-            let stderr = std::io::stderr();
-            let mut stderr = stderr.lock();
-            // Nobody can be told that standard error fails.
             if swallowed > 0 {
-                let _ = writeln!(stderr, "{now} {}: {swallowed} messages were left out", self.name);
+                let _ = writeln!(lines, "{now} {}: {swallowed} messages were left out", self.name);
             }
-            let _ = writeln!(stderr, "{now} {}: {message}", self.name);
+            let _ = writeln!(lines, "{now} {}: {message}", self.name);
+            // Standard error keeps nothing back: a piece a call would be a call of the kernel each. Nobody can be told that it fails.
+            let _ = std::io::stderr().write_all(lines.as_bytes());
         }
     }
 
