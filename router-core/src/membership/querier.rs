@@ -3,7 +3,7 @@
 mod queries;
 mod reports;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -115,7 +115,8 @@ pub struct Querier {
     role: Role,
     timers: Timers<Timer>,
     groups: BTreeMap<IpAddr, Group>,
-    dirty: BTreeSet<IpAddr>,
+    /// Groups whose filter may have changed, in no order, some of them twice.
+    dirty: Vec<IpAddr>,
     published: BTreeMap<IpAddr, SourceFilter>,
     actions: Vec<Action>,
     counters: Counters,
@@ -144,7 +145,7 @@ impl Querier {
             role: Role::Down,
             timers: Timers::default(),
             groups: BTreeMap::new(),
-            dirty: BTreeSet::new(),
+            dirty: Vec::new(),
             published: BTreeMap::new(),
             actions: Vec::new(),
             counters: Counters::default(),
@@ -243,7 +244,7 @@ impl Querier {
     fn expire(&mut self, group: IpAddr, change: impl FnOnce(&mut Group)) {
         if let Some(record) = self.groups.get_mut(&group) {
             change(record);
-            self.dirty.insert(group);
+            self.dirty.push(group);
             self.delete_if_empty(group);
         }
     }
@@ -348,7 +349,10 @@ impl Querier {
     /// Groups whose filter differs from what the last call gave, with the new one; none: no member any more.
     pub fn take_changes(&mut self) -> Vec<(IpAddr, Option<SourceFilter>)> {
         let mut changes = Vec::new();
-        for group in std::mem::take(&mut self.dirty) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        for group in dirty {
             let filter = self.filter(group);
             if self.published.get(&group) == filter.as_ref() {
                 continue;

@@ -61,6 +61,8 @@ pub struct Router {
     past: Coverage,
     most_held: Held,
     outputs: VecDeque<Output>,
+    /// When the next timer runs out, once all is done that the last input asked for; none until that is looked at.
+    due: Option<Option<Time>>,
 }
 
 impl Router {
@@ -110,15 +112,17 @@ impl Router {
             past: Coverage::default(),
             most_held: Held::default(),
             outputs,
+            due: None,
         }
     }
 
     /// Takes an input at a time. Never blocks, never panics on what a peer sent.
     pub fn handle(&mut self, now: Time, input: Input) {
-        // What ran out before the input happened, happens first. Sparse mode draws a number for each input there.
-        if self.sparse.is_some() || self.poll_timeout().is_some_and(|due| due <= now) {
+        // What ran out before the input happened, happens first.
+        if self.poll_timeout().is_some_and(|due| due <= now) {
             self.run_timers(now);
         }
+        self.due = None;
         match input {
             Input::Timeout => {}
             Input::Packet { interface, datagram } => self.receive(now, interface, &datagram),
@@ -154,16 +158,25 @@ impl Router {
             self.ready = true;
             self.event(now, EventKind::Ready);
         }
-        self.most_held = self.most_held.max(self.held());
     }
 
     /// The next thing to do; call until it gives none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        // What can wait until everybody has been told.
+        if output.is_none() && self.due.is_none() {
+            self.due = Some(self.next_timeout());
+            self.most_held = self.most_held.max(self.held());
+        }
+        output
     }
 
     /// When to call with [`Input::Timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Time> {
+        self.due.unwrap_or_else(|| self.next_timeout())
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
         let machines = self.ports.values().filter_map(|port| port.igmp.as_ref()?.next_timeout());
         machines.chain(self.table.next_reading()).chain(self.next_pim_timeout()).min()
     }
@@ -198,9 +211,9 @@ impl Router {
         }
     }
 
-    /// The most that was remembered after anything that happened.
+    /// The most that was remembered whenever all was done.
     pub fn most_held(&self) -> Held {
-        self.most_held
+        self.most_held.max(self.held())
     }
 
     /// The configuration in force.
@@ -404,7 +417,7 @@ impl Router {
         if ids.is_empty() {
             return;
         }
-        let mut touched = BTreeSet::new();
+        let mut touched = Vec::new();
         let mut elections = false;
         for id in ids {
             let Some(port) = self.ports.get_mut(&id) else { continue };
@@ -416,7 +429,7 @@ impl Router {
                 self.act(now, id, action);
             }
             for (group, filter) in changes {
-                touched.insert(group);
+                touched.push(group);
                 let interface = interface.clone();
                 self.event(
                     now,
@@ -427,6 +440,8 @@ impl Router {
                 );
             }
         }
+        touched.sort_unstable();
+        touched.dedup();
         for group in &touched {
             self.update_upstream(*group);
         }

@@ -1,6 +1,6 @@
 //! PIM's place in the router: messages in and out, and what its modes decide.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::port::Port;
@@ -224,7 +224,7 @@ impl Router {
     }
 
     /// Members of some groups came or went: together, so that what a thousand groups have to say goes in few messages.
-    pub(super) fn members_changed(&mut self, now: Time, groups: &BTreeSet<IpAddr>) {
+    pub(super) fn members_changed(&mut self, now: Time, groups: &[IpAddr]) {
         let (dense, sparse): (Vec<IpAddr>, Vec<IpAddr>) = groups.iter().partition(|group| self.is_dense(**group));
         self.with_dense(now, |mode, context| dense.iter().for_each(|group| mode.members_changed(context, *group)));
         self.with_sparse(now, |mode, context| sparse.iter().for_each(|group| mode.members_changed(context, *group)));

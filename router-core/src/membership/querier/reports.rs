@@ -124,7 +124,7 @@ impl Querier {
             let present = now + variables.older_version_present_interval();
             self.timers.set(Timer::OlderHost(version, group), present);
         }
-        self.dirty.insert(group);
+        self.dirty.push(group);
         self.start_specific_queries(now, group, &row.query_sources, row.query_group);
         self.delete_if_empty(group);
     }
@@ -132,6 +132,9 @@ impl Querier {
     /// Takes out of a record's sources what no packet can come from, and what would exceed the limit: the sources that the
     /// group knows stay, new ones are added in the order of their addresses while there is room.
     fn keep_valid_sources(&mut self, record: &Group, kind: RecordKind, sources: &mut BTreeSet<IpAddr>) {
+        if sources.is_empty() {
+            return;
+        }
         let all = sources.len();
         sources.retain(|source| self.family.is_source(*source));
         for _ in sources.len()..all {

@@ -179,6 +179,8 @@ pub struct Source {
     pub register: register::State,
     /// Of a source on a link of this router that sends: the rendezvous point that it is to be registered with.
     pub register_rp: Option<IpAddr>,
+    /// At its rendezvous point: whether the last register was answered by a register-stop, so that data is to come by the source's own tree.
+    pub stopped: bool,
     /// Interfaces with state of their own.
     pub interfaces: PerInterface<SourceInterface>,
     /// Where data last came by of which the kernel told; none until then, and once it has not come for long.
@@ -209,6 +211,7 @@ impl Source {
         rpt_by_all: false,
         register: register::State::NoInfo,
         register_rp: None,
+        stopped: false,
         interfaces: PerInterface::NONE,
         arrival: None,
         installed: None,
@@ -268,6 +271,8 @@ pub enum Timer {
     RegisterStop(EntryKey),
     /// AT(*,G,I), AT(S,G,I).
     Assert(Tree, InterfaceId),
+    /// `CheckSwitchToSpt(S,G)` is due, after a packet by the shared tree (§4.2.1).
+    Switch(EntryKey),
 }
 
 impl Timer {

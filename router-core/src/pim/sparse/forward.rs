@@ -2,14 +2,16 @@
 //!
 //! The kernel tells of a packet where it has no entry, and of one that arrives by another interface than its entry's, at most once in 3 s.
 //! So an entry is given when it asks, and kept right from then on: as long as the source is on the shared tree it has that tree's incoming
-//! interface, and the first packet by the source's own tree is the one that arrives by a wrong one. Where both trees have the same one, the
-//! kernel is given no entry until that packet has come.
+//! interface, and the first packet by the source's own tree is the one that arrives by a wrong one, which the kernel drops. Where both trees
+//! have the same one, the kernel is given no entry until that packet has come. Where a rendezvous point has stopped the source's registers,
+//! nothing comes by the shared tree: the entry is that of the source's own tree, and leads to the register interface, too, which tells of the
+//! packet and sends it nowhere.
 
 use std::collections::BTreeMap;
 
 use super::entry::{Timer, Tree};
 use super::macros::View;
-use super::{Action, Context, Sparse, assert, macros};
+use super::{Action, Context, Sparse, assert, macros, register};
 use crate::config::SptSwitchover;
 use crate::counters::DropReason;
 use crate::forwarding::{EntryKey, ForwardingEntry};
@@ -92,7 +94,11 @@ impl Sparse {
         let reason = if v.entry.rpf.is_some() { DropReason::WrongInterface } else { DropReason::NoRoute };
         if !spt_bit {
             // Whichever interface the packet came by: of those on the shared tree the kernel would not tell, once it has the entry.
-            self.check_switch_to_spt(context, key, rate);
+            match rate {
+                Some(_) => self.check_switch_to_spt(context, key, rate),
+                // Once the kernel has the entry that the packet waits for.
+                None => self.timers.set(Timer::Switch(key), context.now),
+            }
             if by_shared_tree {
                 return;
             }
@@ -122,7 +128,7 @@ impl Sparse {
     }
 
     /// `CheckSwitchToSpt(S,G)` (§4.2.1).
-    fn check_switch_to_spt(&mut self, context: &mut Context<'_>, key: EntryKey, rate: Option<u64>) {
+    pub(super) fn check_switch_to_spt(&mut self, context: &mut Context<'_>, key: EntryKey, rate: Option<u64>) {
         let v = self.view(context, key.into());
         if macros::has_members(&v) && self.switch_to_spt_desired(v.entry.keepalive, rate) {
             self.set_keepalive(context, key, self.settings.keepalive_period);
@@ -161,34 +167,52 @@ impl Sparse {
         });
     }
 
-    /// Whether the first packet by the way to the source, which is that to the rendezvous point as well, is still to come and to set
-    /// SPTbit(S,G) (§4.2.2): by an entry of the shared tree it would pass without a word, and the router assert itself, until its counters
-    /// are read, by a tree that it has left.
-    fn sets_spt_bit(v: &View<'_>) -> bool {
-        let rpf = v.entry.rpf_interface();
-        !macros::spt_bit(v)
-            && rpf == v.star.rpf_interface()
-            && rpf != v.entry.arrival
-            && rpf.is_some_and(|rpf| !macros::is_boundary(v.ports, rpf, v.group) && macros::update_spt_bit(v, rpf))
+    /// The way to the source, if the first packet by it is still to come and to set SPTbit(S,G) (§4.2.2).
+    fn sets_spt_bit(v: &View<'_>) -> Option<InterfaceId> {
+        let rpf = v.entry.rpf_interface().filter(|rpf| !macros::spt_bit(v) && v.entry.arrival != Some(*rpf))?;
+        (!macros::is_boundary(v.ports, rpf, v.group) && macros::update_spt_bit(v, rpf)).then_some(rpf)
+    }
+
+    /// A packet that an entry sent to the register interface in order to tell of it: the first by the source's own tree.
+    pub(super) fn told(&mut self, context: &mut Context<'_>, key: EntryKey) {
+        let v = self.view(context, key.into());
+        let Some(iif) = v.entry.rpf_interface() else { return };
+        let tells =
+            |entry: &ForwardingEntry| entry.incoming == iif && entry.outgoing.contains_key(&InterfaceId::REGISTER);
+        if v.entry.register == register::State::NoInfo && v.entry.installed.as_deref().is_some_and(tells) {
+            self.roll(context);
+            self.arrived(context, iif, key);
+            self.packet(context, iif, key, None);
+            self.forward(context, key, false);
+        }
     }
 
     fn wanted(&self, context: &Context<'_>, key: EntryKey, asked: bool) -> Option<ForwardingEntry> {
         let v = self.view(context, key.into());
         let arrival = v.entry.arrival?;
-        if Self::sets_spt_bit(&v) {
+        let (all, to_come) = (v.star.rpf_interface(), Self::sets_spt_bit(&v));
+        // By an entry of the shared tree it would pass without a word, and the router assert itself, until its counters are read, by a tree that
+        // it has left.
+        if to_come.is_some() && to_come == all {
             // Data by another interface has asked: it is not for this router to forward, and what comes by the right one is told of.
             return asked.then(|| ForwardingEntry { key, incoming: arrival, outgoing: BTreeMap::new() });
         }
+        // A register that brings data says that they are not stopped; it is heard in a moment.
+        let by_register = asked && arrival == InterfaceId::REGISTER;
+        let is_awaited = to_come.is_some() && v.entry.stopped && all == Some(InterfaceId::REGISTER) && !by_register;
         let inside = |i: InterfaceId| !macros::is_boundary(context.ports, i, key.group);
-        let spt_bit = macros::spt_bit(&v);
-        let incoming = if spt_bit { v.entry.rpf_interface() } else { v.star.rpf_interface() };
+        let by_source = macros::spt_bit(&v) || is_awaited;
+        let incoming = if by_source { v.entry.rpf_interface() } else { all };
         let (incoming, mut olist) = match incoming.filter(|incoming| inside(*incoming)) {
-            Some(incoming) if spt_bit => (incoming, macros::inherited_olist(&v)),
+            Some(incoming) if by_source => (incoming, macros::inherited_olist(&v)),
             Some(incoming) => (incoming, macros::inherited_olist_rpt(&v)),
             None => (arrival, macros::Interfaces::new()),
         };
-        olist.remove(&incoming);
-        let incoming = if olist.is_empty() && !spt_bit { arrival } else { incoming };
+        olist.retain(|i| *i != incoming);
+        let incoming = if olist.is_empty() && !by_source { arrival } else { incoming };
+        if is_awaited {
+            olist.push(InterfaceId::REGISTER);
+        }
         // The kernel takes 0 and 255 for 'never'; with 1, a packet that arrives with a TTL of 1 stays, as it must. Registers pass thresholds.
         let threshold =
             |i: &InterfaceId| context.ports.get(i).map_or(1, |port| port.config.ttl_threshold).clamp(1, 254);

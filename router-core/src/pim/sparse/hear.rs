@@ -4,24 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::entry::Tree;
-use super::outbox::Word;
+use super::outbox::{About, Word};
 use super::{Action, Context, Sparse, assert, downstream, downstream_rpt, macros, upstream, upstream_rpt};
 use crate::counters::DropReason;
 use crate::forwarding::EntryKey;
 use crate::pim::metric::AssertMetric;
 use crate::router::InterfaceId;
 use crate::wire::pim::{Assert, EncodedSource, GroupSet, JoinPrune, Message};
-
-/// What an entry of a source list is about (§4.9.5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum About {
-    /// (*,G), with the rendezvous point.
-    All(IpAddr),
-    /// (S,G,rpt).
-    Rpt(IpAddr),
-    /// (S,G).
-    Source(IpAddr),
-}
 
 /// A join/prune that is read.
 #[derive(Clone, Copy)]
@@ -79,7 +68,6 @@ impl Sparse {
                     // §4.6.5, rule 7: whoever joins (*,G) here without pruning the source takes it from here.
                     self.assert(context, key.into(), interface, assert::Event::ReceiveJoin, None);
                 }
-                self.evaluate_source(context, key);
             }
             self.evaluate_group(context, group);
         }

@@ -18,8 +18,8 @@ use crate::router::{InterfaceId, SourceFilter};
 
 /// Interfaces by id.
 pub type Ports = BTreeMap<InterfaceId, Port>;
-/// A set of interfaces.
-pub type Interfaces = BTreeSet<InterfaceId>;
+/// A set of interfaces, in their order.
+pub type Interfaces = Vec<InterfaceId>;
 
 /// The state of a source and a group that the macros look at; those of (*,G) look at no source.
 #[derive(Clone, Copy)]

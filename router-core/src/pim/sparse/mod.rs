@@ -34,7 +34,7 @@ pub mod upstream_rpt;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -55,7 +55,7 @@ use crate::wire::pim::Message;
 use entry::{Source, Star, Timer, Tree};
 use index::Index;
 use macros::{Ports, View};
-use outbox::Outbox;
+use outbox::Said;
 use settings::SparseSettings;
 use tracking::Tracked;
 
@@ -167,7 +167,8 @@ pub struct Sparse {
     index: Index,
     timers: Timers<Timer>,
     tracked: Tracked,
-    outbox: Outbox,
+    /// Joins and prunes that are to be sent.
+    outbox: Vec<Said>,
     actions: Vec<Action>,
     /// Who was the designated router of each interface when it was last looked at.
     drs: BTreeMap<InterfaceId, Designated>,
@@ -187,7 +188,7 @@ impl Sparse {
             index: Index::default(),
             timers: Timers::default(),
             tracked: Tracked::default(),
-            outbox: Outbox::new(),
+            outbox: Vec::new(),
             actions: Vec::new(),
             drs: BTreeMap::new(),
             roll: 0,
@@ -232,12 +233,34 @@ impl Sparse {
         self.stars.is_empty() && self.sources.is_empty() && self.index.is_empty() && self.timers.next().is_none()
     }
 
-    /// What is to be done since the last call, all joins and prunes in as few messages as may be: those first, for what they bring takes
-    /// longer to come than an entry takes to be made.
+    /// What is to be done since the last call, all joins and prunes in as few messages as may be. First the entries that packets wait for, those
+    /// that tell of what a join brings, and those that are taken away before it comes; then messages, for that takes longer than the other
+    /// entries take to be made.
     pub fn take_actions(&mut self, context: &Context<'_>) -> Vec<Action> {
-        let mut actions = self.flush(context);
-        actions.append(&mut self.actions);
-        actions
+        let mut sent = self.flush(context);
+        let actions = std::mem::take(&mut self.actions);
+        let goes_first = |action: &Action| match action {
+            Action::Install { entry, asked } => *asked || entry.outgoing.contains_key(&InterfaceId::REGISTER),
+            Action::Remove(_) => true,
+            _ => false,
+        };
+        if sent.is_empty() || !actions.iter().any(goes_first) {
+            sent.extend(actions);
+            return sent;
+        }
+        // Of an entry that changes more than once, the order stays.
+        let mut changed = BTreeSet::new();
+        let (mut all, rest): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(|action| match action {
+            Action::Install { entry, .. } if !goes_first(action) => {
+                changed.insert(entry.key);
+                false
+            }
+            Action::Install { entry: ForwardingEntry { key, .. }, .. } | Action::Remove(key) => !changed.contains(key),
+            _ => false,
+        });
+        all.extend(sent);
+        all.extend(rest);
+        all
     }
 
     /// When to call [`Sparse::timeout`].
@@ -320,6 +343,7 @@ impl Sparse {
                     self.assert(context, tree, i, assert::Event::AssertTimerExpires, named);
                     self.evaluate(context, tree);
                 }
+                Timer::Switch(key) => self.check_switch_to_spt(context, key, None),
                 Timer::Cache(key) => {
                     if let Some(entry) = self.source(key) {
                         entry.arrival = None;

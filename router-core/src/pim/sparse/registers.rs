@@ -74,6 +74,7 @@ impl Sparse {
             self.actions.push(Action::Drop(None, DropReason::Malformed));
             return;
         };
+        self.told(context, key);
         let v = self.view(context, key.into());
         // One more may come while the kernel's entry changes.
         let Some(rp) = v.entry.register_rp.filter(|_| v.entry.register == register::State::Join) else { return };
@@ -142,7 +143,13 @@ impl Sparse {
             switch_to_spt_desired: true,
             olist_is_null: macros::inherited_olist_is_null(&v),
         };
-        for action in rendezvous::receive(guards) {
+        let actions = rendezvous::receive(guards);
+        let is_stopped = actions.contains(&rendezvous::Action::SendRegisterStop);
+        // A null register brings no data, whether it is answered or not.
+        if let Some(entry) = self.source(key).filter(|_| i_am_rp && (is_stopped || !message.null)) {
+            entry.stopped = is_stopped;
+        }
+        for action in actions {
             match action {
                 rendezvous::Action::SendRegisterStop => {
                     let mask_length = if key.group.is_ipv4() { 32 } else { 128 };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::entry::{Tree, Upstream};
-use super::outbox::{Said, Word, messages};
+use super::outbox::{About, Said, Word, in_order, messages};
 use super::{Action, Context, Sparse, macros};
 use crate::config::PimSabotage;
 use crate::forwarding::EntryKey;
@@ -18,32 +18,24 @@ fn unspecified(group: IpAddr) -> IpAddr {
 }
 
 impl Sparse {
-    fn say(&mut self, i: InterfaceId, upstream: IpAddr, group: IpAddr) -> &mut Said {
-        self.outbox.entry((i, upstream)).or_default().entry(group).or_default()
-    }
-
     /// Join or Prune of (*,G) or (S,G), to an RPF'.
     pub(super) fn say_tree(&mut self, tree: Tree, to: Upstream, word: Word) {
-        let (Some(i), Some(neighbour)) = (to.interface, to.neighbour) else { return };
-        match tree.source {
-            Some(source) => {
-                self.say(i, neighbour, tree.group).sources.insert(source, word);
-            }
-            None => {
-                // §4.5.4: all zeros, if it is no longer known.
-                let rp = self.star(tree.group).and_then(|star| star.rp).unwrap_or(unspecified(tree.group));
-                self.say(i, neighbour, tree.group).all = Some((word, rp));
-            }
-        }
+        let (Some(interface), Some(upstream)) = (to.interface, to.neighbour) else { return };
+        let about = match tree.source {
+            Some(source) => About::Source(source),
+            // §4.5.4: all zeros, if it is no longer known.
+            None => About::All(self.star(tree.group).and_then(|star| star.rp).unwrap_or(unspecified(tree.group))),
+        };
+        self.outbox.push(Said { interface, upstream, group: tree.group, about, word });
     }
 
     /// Join or Prune of (S,G,rpt) to RPF'(S,G,rpt); a join only where that is RPF'(*,G) (§4.5.7).
     pub(super) fn say_rpt(&mut self, context: &Context<'_>, key: EntryKey, word: Word) {
         let v = self.view(context, key.into());
-        let (Some(i), neighbour) = (v.star.rpf_interface(), macros::rpf_neighbour_rpt(&v)) else { return };
+        let (Some(interface), neighbour) = (v.star.rpf_interface(), macros::rpf_neighbour_rpt(&v)) else { return };
         let by_all = neighbour == macros::rpf_neighbour_all(&v);
-        let Some(neighbour) = neighbour.filter(|_| by_all || word == Word::Prune) else { return };
-        self.say(i, neighbour, key.group).rpt.insert(key.source, word);
+        let Some(upstream) = neighbour.filter(|_| by_all || word == Word::Prune) else { return };
+        self.outbox.push(Said { interface, upstream, group: key.group, about: About::Rpt(key.source), word });
     }
 
     /// A prune to oneself, in case that who would override another's has not heard it.
@@ -73,28 +65,20 @@ impl Sparse {
         }
         let mut outbox = std::mem::take(&mut self.outbox);
         // A neighbour that is gone hears nothing.
-        outbox.retain(|(i, upstream), _| {
-            let there = |link: &Link| link.is_neighbour(*upstream) || link.address() == Some(*upstream);
-            macros::link(context.ports, *i).is_some_and(there)
+        outbox.retain(|said| {
+            let there = |link: &Link| link.is_neighbour(said.upstream) || link.address() == Some(said.upstream);
+            macros::link(context.ports, said.interface).is_some_and(there)
         });
-        for (group, said) in outbox.values_mut().flatten() {
-            if matches!(said.all, Some((Word::Join, _))) {
-                self.add_prunes(context, *group, said);
-            }
-        }
+        let ordered = in_order(outbox, |group| self.prunes(context, group));
         let rpt_bit = self.settings.sabotage != Some(PimSabotage::RptBitMissing);
         let mtu = |i: InterfaceId| context.ports.get(&i).map_or(0, |port| port.state.mtu);
-        let sent = messages(outbox, self.settings.join_prune_hold_time, rpt_bit, mtu);
+        let sent = messages(&ordered, self.settings.join_prune_hold_time, rpt_bit, mtu);
         sent.into_iter().map(Action::Send).collect()
     }
 
-    /// The Prune(S,G,rpt) that go with a Join(*,G) (§4.5.6).
-    fn add_prunes(&self, context: &Context<'_>, group: IpAddr, said: &mut Said) {
-        said.rpt.clear();
-        for key in self.sources_of(group) {
-            if macros::prune_with_join_all(&self.view(context, key.into())) {
-                said.rpt.insert(key.source, Word::Prune);
-            }
-        }
+    /// The sources whose Prune(S,G,rpt) go with a Join(*,G) (§4.5.6).
+    fn prunes(&self, context: &Context<'_>, group: IpAddr) -> Vec<IpAddr> {
+        let is_pruned = |key: &EntryKey| macros::prune_with_join_all(&self.view(context, (*key).into()));
+        self.sources_of(group).into_iter().filter(is_pruned).map(|key| key.source).collect()
     }
 }
