@@ -3,7 +3,7 @@
 //! The order keeps the kernel's work small: namespaces first, each with a socket of its own; then all veth pairs, many in one system call, both
 //! ends at their place with name, index and MAC address from the start; then addresses and 'up', one system call a namespace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
@@ -31,9 +31,13 @@ const LOOPBACK: u32 = 1;
 /// together, by one queue of which it works off some hundred devices a second (`net/core/link_watch.c`), and labs that are built or taken
 /// down beside this one may have filled it.
 const CARRIER_WAIT: Duration = Duration::from_secs(60);
+/// How long news are waited for before the kernel is asked again.
+const CARRIER_LOOK: Duration = Duration::from_secs(1);
 const RTNLGRP_LINK: u32 = 1;
 const RTM_NEWLINK: u16 = 16;
 const IFLA_OPERSTATE: u16 = 16;
+/// States of RFC 2863.
+const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
 
 /// The namespaces of a lab.
@@ -80,12 +84,14 @@ pub enum FabricError {
     #[error(transparent)]
     Impairment(#[from] impairment::ImpairmentError),
     /// A link did not come up.
-    #[error("{interface} of {node} has no carrier {} s after both ends were brought up", CARRIER_WAIT.as_secs())]
+    #[error("{interface} of {node} has no carrier {} s after both ends were brought up: the kernel calls it {}", CARRIER_WAIT.as_secs(), operational_word(*.state))]
     Carrier {
         /// The node.
         node: String,
         /// Its interface.
         interface: String,
+        /// Its operational state.
+        state: u8,
     },
     /// The caller lost interest.
     #[error("given up")]
@@ -452,22 +458,29 @@ fn bring_up_node(plan: &Plan, id: NodeId, settings: &Settings, netlink: &mut Net
 fn await_carriers(plan: &Plan, id: NodeId, site: &mut Site) -> Result<(), FabricError> {
     let waiting = |error| NetlinkError::Socket { what: format!("wait for the carriers of {}", site.name), error };
     let node = plan.node(id);
-    let mut missing: BTreeSet<u32> = node.interfaces.iter().map(|i| i.index).collect();
+    // The last that was said of each that is not operational yet.
+    let mut missing: BTreeMap<u32, u8> = node.interfaces.iter().map(|i| (i.index, IF_OPER_UNKNOWN)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let mut look = |kind: u16, body: &[u8]| {
-        if let (RTM_NEWLINK, Some((index, IF_OPER_UP))) = (kind, operational_state(body)) {
-            missing.remove(&index);
+        match (kind, operational_state(body)) {
+            (RTM_NEWLINK, Some((index, IF_OPER_UP))) => {
+                missing.remove(&index);
+            }
+            (RTM_NEWLINK, Some((index, other))) => {
+                missing.entry(index).and_modify(|state| *state = other);
+            }
+            _ => {}
         }
-        missing.first().copied()
+        missing.first_key_value().map(|(index, state)| (*index, *state))
     };
     let question = LinkMessage::default();
     let ask = |netlink: &mut Netlink| {
         netlink.request(&RouteNetlinkMessage::GetLink(question.clone()), DUMP, "list the links")
     };
     ask(&mut site.netlink)?;
-    let mut left = Some(0);
+    let mut left = Some((0, IF_OPER_UNKNOWN));
     site.netlink.ask(|kind, body| left = look(kind, body))?;
     if left.is_none() {
         return Ok(());
@@ -478,16 +491,22 @@ fn await_carriers(plan: &Plan, id: NodeId, site: &mut Site) -> Result<(), Fabric
     site.netlink.ask(|kind, body| left = look(kind, body))?;
     let deadline = Instant::now() + CARRIER_WAIT;
     let mut buffer = Vec::with_capacity(64 * 1024);
-    while let Some(index) = left {
+    while let Some((index, state)) = left {
         let rest = deadline.saturating_duration_since(Instant::now());
         if rest.is_zero() {
             let interface = node.interfaces.iter().find(|i| i.index == index);
             let interface = interface.map(|i| i.name.clone()).unwrap_or_default();
-            return Err(FabricError::Carrier { node: node.name.clone(), interface });
+            return Err(FabricError::Carrier { node: node.name.clone(), interface, state });
         }
         let mut polled = [PollFd::new(site.netlink.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut polled, PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
+        match poll(&mut polled, PollTimeout::try_from(rest.min(CARRIER_LOOK)).unwrap_or(PollTimeout::MAX)) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            // Whatever the news may have been that did not come.
+            Ok(0) => {
+                ask(&mut site.netlink)?;
+                site.netlink.ask(|kind, body| left = look(kind, body))?;
+                continue;
+            }
             Ok(_) => {}
             Err(error) => return Err(waiting(error.into()).into()),
         }
@@ -507,6 +526,12 @@ fn await_carriers(plan: &Plan, id: NodeId, site: &mut Site) -> Result<(), Fabric
     }
     site.netlink.socket().drop_membership(RTNLGRP_LINK).map_err(waiting)?;
     Ok(())
+}
+
+/// The name of an operational state (RFC 2863, ifOperStatus).
+fn operational_word(state: u8) -> &'static str {
+    const WORDS: [&str; 7] = ["unknown", "not present", "down", "down below", "in test", "dormant", "up"];
+    WORDS.get(usize::from(state)).copied().unwrap_or("something else")
 }
 
 /// Index and operational state in a link message.
