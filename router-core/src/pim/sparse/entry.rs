@@ -6,6 +6,7 @@ use super::{assert, downstream, downstream_rpt, register, upstream, upstream_rpt
 use crate::forwarding::{EntryKey, ForwardingEntry};
 use crate::pim::mrib::Rpf;
 use crate::router::InterfaceId;
+use crate::time::Time;
 
 /// A tree: (*,G) without a source, (S,G) with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,8 +180,9 @@ pub struct Source {
     pub register: register::State,
     /// Of a source on a link of this router that sends: the rendezvous point that it is to be registered with.
     pub register_rp: Option<IpAddr>,
-    /// At its rendezvous point: whether the last register was answered by a register-stop, so that data is to come by the source's own tree.
-    pub stopped: bool,
+    /// At its rendezvous point: when a register was last answered by a register-stop, so that data is to come by the source's own tree; none if
+    /// registers come all the same.
+    pub stopped: Option<Time>,
     /// Interfaces with state of their own.
     pub interfaces: PerInterface<SourceInterface>,
     /// Where data last came by of which the kernel told; none until then, and once it has not come for long.
@@ -211,7 +213,7 @@ impl Source {
         rpt_by_all: false,
         register: register::State::NoInfo,
         register_rp: None,
-        stopped: false,
+        stopped: None,
         interfaces: PerInterface::NONE,
         arrival: None,
         installed: None,

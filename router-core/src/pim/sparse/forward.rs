@@ -197,9 +197,10 @@ impl Sparse {
             // Data by another interface has asked: it is not for this router to forward, and what comes by the right one is told of.
             return asked.then(|| ForwardingEntry { key, incoming: arrival, outgoing: BTreeMap::new() });
         }
-        // A register that brings data says that they are not stopped; it is heard in a moment.
+        // The kernel keeps a packet that a register has brought: it goes on.
         let by_register = asked && arrival == InterfaceId::REGISTER;
-        let is_awaited = to_come.is_some() && v.entry.stopped && all == Some(InterfaceId::REGISTER) && !by_register;
+        let is_awaited =
+            to_come.is_some() && v.entry.stopped.is_some() && all == Some(InterfaceId::REGISTER) && !by_register;
         let inside = |i: InterfaceId| !macros::is_boundary(context.ports, i, key.group);
         let by_source = macros::spt_bit(&v) || is_awaited;
         let incoming = if by_source { v.entry.rpf_interface() } else { all };

@@ -1,6 +1,7 @@
 //! Registers: sent by the designated router of a source's link, taken by the rendezvous point (RFC 7761 §4.4).
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use super::rendezvous::{self, Guards};
 use super::{Action, Context, Sparse, macros, register};
@@ -8,11 +9,14 @@ use crate::config::PimSabotage;
 use crate::counters::DropReason;
 use crate::forwarding::EntryKey;
 use crate::router::InterfaceId;
+use crate::time::Time;
 use crate::wire::checksum;
 use crate::wire::pim::{Message, PROTOCOL, Register, RegisterStop};
 
 /// Octets of an IPv4 header without options.
 const IPV4_HEADER: usize = 20;
+/// Registers that come so long after a register-stop were not under way when it was sent: it was lost.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Source, group and TOS of an IPv4 packet.
 fn inner(packet: &[u8]) -> Option<(EntryKey, u8)> {
@@ -145,9 +149,14 @@ impl Sparse {
         };
         let actions = rendezvous::receive(guards);
         let is_stopped = actions.contains(&rendezvous::Action::SendRegisterStop);
-        // A null register brings no data, whether it is answered or not.
-        if let Some(entry) = self.source(key).filter(|_| i_am_rp && (is_stopped || !message.null)) {
-            entry.stopped = is_stopped;
+        if let Some(entry) = self.source(key).filter(|_| i_am_rp) {
+            // A null register brings no data, whether it is answered or not.
+            let goes_on = |at: Time| !message.null && context.now.since(at) >= UNDER_WAY;
+            match entry.stopped {
+                _ if is_stopped => entry.stopped = Some(context.now),
+                Some(at) if goes_on(at) => entry.stopped = None,
+                _ => {}
+            }
         }
         for action in actions {
             match action {
