@@ -56,7 +56,7 @@ impl Played {
         let labs = files.iter().map(|file| captures.join(file.file_stem().expect("a name")));
         for (directory, files) in labs.flat_map(|lab| files_below(&lab)) {
             for line in tshark(&self.0.path().join("merged.pcapng"), &files) {
-                let [kind, pim, igmp, ip, expert] = line.split('\t').collect::<Vec<_>>()[..] else {
+                let [kind, pim, igmp, ip, expert, _] = line.split('\t').collect::<Vec<_>>()[..] else {
                     panic!("tshark says {line:?} of {}", directory.display());
                 };
                 // Statuses: 1 is good, 0 bad, 2 not checked.
