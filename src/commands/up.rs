@@ -56,7 +56,6 @@ pub fn run(args: Args) -> Result {
     let mut signals = None;
     let started = {
         let mut progress = |step: &Progress| display.show(step);
-        // A signal while waiting for the turn just ends this process: nothing is there yet. From then on it is heeded.
         let interrupt = watch_signals(&mut signals)?;
         let options = Options { name: Some(name), bare: args.bare, interrupt: Some(interrupt.as_fd()), turn: None };
         lab::start(&base, &plan, &options, &mut progress)

@@ -257,7 +257,7 @@ impl Lab {
     /// [`LabError`]; a lab that is gone already is none.
     pub fn down(&self, waiting: &mut dyn FnMut()) -> Result<(), LabError> {
         let turn = match &self.base {
-            Some(base) => Some(build_turn(base, waiting)?),
+            Some(base) => Some(build_turn(base, None, waiting)?),
             None => None,
         };
         let ended = self.end();
@@ -295,13 +295,18 @@ impl Lab {
     }
 }
 
-/// Waits for a turn to build labs of a base or take them down; `waiting` is called once if it does not come at once.
+/// Waits for a turn to build labs of a base or take them down; `waiting` is called once if it does not come at once. The wait is broken off
+/// when `interrupt` becomes readable.
 ///
 /// # Errors
-/// [`LabError`].
-pub fn build_turn(base: &Base, waiting: &mut dyn FnMut()) -> Result<Turn, LabError> {
+/// [`LabError`]; [`LabError::Interrupted`] if it was broken off.
+pub fn build_turn(base: &Base, interrupt: Option<BorrowedFd<'_>>, waiting: &mut dyn FnMut()) -> Result<Turn, LabError> {
     let turns = base.turns()?;
-    Turn::take(&turns, Purpose::Build, waiting).map_err(io_error("wait for the turn to build"))
+    let turn = match interrupt {
+        Some(interrupt) => Turn::take_unless(interrupt, &turns, Purpose::Build, waiting),
+        None => Turn::take(&turns, Purpose::Build, waiting).map(Some),
+    };
+    turn.map_err(io_error("wait for the turn to build"))?.ok_or(LabError::Interrupted)
 }
 
 /// A program that runs in a lab. When this is dropped, its process group is killed.

@@ -60,7 +60,7 @@ pub fn start(
     let turns = base.turns()?;
     let own_turn = match options.turn {
         Some(_) => None,
-        None => Some(build_turn(base, &mut || progress(&Progress::Waiting))?),
+        None => Some(build_turn(base, options.interrupt, &mut || progress(&Progress::Waiting))?),
     };
     let turn = own_turn.as_ref().or(options.turn);
     let claim = base.claim(name)?;

@@ -5,10 +5,17 @@
 //! begin, so that it gets its turn.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
 
 use crate::sys::files::{Lock, lock, try_lock, unlock};
 
@@ -50,6 +57,45 @@ impl Turn {
         Ok(Turn(turn))
     }
 
+    /// The same; gives none if `interrupt` becomes readable, or is hung up, before the turn comes.
+    ///
+    /// # Errors
+    /// Those of opening and locking files, and of making a pipe and a thread.
+    pub fn take_unless(
+        interrupt: BorrowedFd<'_>,
+        place: &Path,
+        purpose: Purpose,
+        waiting: &mut dyn FnMut(),
+    ) -> io::Result<Option<Turn>> {
+        // A wait for a lock cannot be broken off: whoever waits is left alone then, and lets go of the turn when it comes.
+        let (said, says) = pipe2(OFlag::O_CLOEXEC)?;
+        let (mut said, mut says) = (File::from(said), File::from(says));
+        let (tell, told) = mpsc::channel();
+        let place = place.to_owned();
+        let take = move || {
+            let turn = Turn::take(&place, purpose, &mut || {
+                // Nobody may listen any more.
+                let _ = says.write_all(b"w");
+            });
+            let _ = tell.send(turn);
+        };
+        thread::Builder::new().name("turn".into()).spawn(take)?;
+        loop {
+            let mut polled = [PollFd::new(said.as_fd(), PollFlags::POLLIN), PollFd::new(interrupt, PollFlags::POLLIN)];
+            match poll(&mut polled, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+                Ok(_) if polled[1].any() == Some(true) => return Ok(None),
+                Ok(_) => {}
+            }
+            // Hung up when the thread is done.
+            match said.read(&mut [0])? {
+                0 => return told.recv().map_err(io::Error::other)?.map(Some),
+                _ => waiting(),
+            }
+        }
+    }
+
     /// A turn that another process took and handed over.
     pub fn handed_over(file: impl Into<File>) -> Turn {
         Turn(file.into())
@@ -76,10 +122,24 @@ fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-    use std::thread;
-
     use super::*;
+
+    #[test]
+    fn who_has_had_enough_waits_no_longer_and_holds_up_nobody() {
+        let place = std::env::temp_dir().join(format!("testbed-turns-left-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let timed = Turn::take(&place, Purpose::Timed, &mut || panic!("nothing to wait for")).unwrap();
+        let (interrupt, hung) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut hung = Some(hung);
+        // It has had enough as soon as it must wait.
+        let none = Turn::take_unless(interrupt.as_fd(), &place, Purpose::Build, &mut || drop(hung.take())).unwrap();
+        assert!(none.is_none());
+        timed.end().unwrap();
+        let (interrupt, _hung) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let turn = Turn::take_unless(interrupt.as_fd(), &place, Purpose::Build, &mut || {}).unwrap();
+        turn.expect("a turn").end().unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+    }
 
     #[test]
     fn a_builder_waits_for_timed_steps_and_keeps_new_ones_waiting() {

@@ -65,8 +65,9 @@ pub fn run(
     let mut status = Status::new(cases.len());
     for round in order.chunks(jobs.max(1)) {
         status.now("waiting for other labs' steps to build");
-        let turn = match build_turn(base, &mut || {}) {
+        let turn = match build_turn(base, Some(interrupt.as_fd()), &mut || {}) {
             Ok(turn) => turn,
+            Err(LabError::Interrupted) => break,
             Err(error) => {
                 round.iter().for_each(|&n| reports[n] = Some(status.done(not_run(&cases[n], &error))));
                 continue;
@@ -80,9 +81,11 @@ pub fn run(
             let case = &cases[n];
             status.now(&format!("building {}", case.place));
             let name = lab_name(case.plan, n);
-            let options = lab::Options { name: Some(&name), turn: Some(&turn), ..lab::Options::default() };
+            let interrupt = Some(interrupt.as_fd());
+            let options = lab::Options { name: Some(&name), turn: Some(&turn), interrupt, ..lab::Options::default() };
             match lab::start(base, case.plan, &options, &mut |_| {}) {
                 Ok(running) => labs.push((n, running)),
+                Err(LabError::Interrupted) => break,
                 Err(error) => reports[n] = Some(status.done(not_run(case, &error))),
             }
         }
@@ -107,7 +110,7 @@ pub fn run(
             }
         });
         // If it cannot be had, each lab says why.
-        let turn = build_turn(base, &mut || {}).ok();
+        let turn = build_turn(base, None, &mut || {}).ok();
         for (n, running) in labs {
             if let Some(report) = reports[n].take() {
                 let mut report = status.done(report);
