@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::oracle::testing::{Net, all, group, stream};
+use crate::topology::plan::{Daemon, Multicast};
 use crate::topology::steps::{Cut, CutKind};
 
 fn flow(plan: &Plan, world: &World, from: NodeId) -> Flow {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::super::dense::Rpf;
 use super::super::membership::Certainty;
 use super::super::sparse::Sparse;
-use super::{Step, Sure, Walk, Why, threshold_of};
+use super::Why;
+use super::walk::{Step, Sure, Walk, threshold_of};
 use crate::topology::plan::{Attachment, Daemon};
 
 impl Walk<'_> {

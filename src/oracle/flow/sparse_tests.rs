@@ -6,6 +6,7 @@ use router_core::config::{SptSwitchover, SsmMapping};
 
 use super::*;
 use crate::oracle::testing::{Net, all, only, stream};
+use crate::topology::plan::Daemon;
 use crate::topology::steps::{Cut, CutKind};
 
 /// src - r1, r1 - r2 - h1, r1 - rp - r2: the source's own tree leaves the rendezvous point aside.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::oracle::testing::{Net, all, all_but, chain, chain_net, group, only, stream};
+use crate::topology::plan::{Daemon, StaticRoute};
 use crate::topology::steps::{Cut, CutKind};
 
 fn flow(plan: &Plan, world: &World, stream: &Stream) -> Flow {
