@@ -1,11 +1,13 @@
 //! The file's model: what may stand in it, with the place of every value. Names are not resolved yet.
 
+mod expect;
 pub(super) mod generate;
 mod network;
 mod pim;
 mod repeat;
 mod scenario;
 
+pub(super) use expect::*;
 pub(super) use network::*;
 pub(super) use pim::*;
 pub(super) use repeat::*;
