@@ -1,5 +1,6 @@
 //! The expectations, each judged by what the network showed.
 
+mod ask;
 pub mod command;
 pub mod delivery;
 pub mod latency;

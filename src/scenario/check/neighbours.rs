@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Judgement;
-use super::state::wait_asking;
+use super::ask::until_right;
 use crate::network::{Network, NetworkError};
 use crate::oracle::{self, Certainty};
 use crate::scenario::explain;
-use crate::scenario::outcome::{Figure, Finding, Place, Value};
+use crate::scenario::outcome::{Figure, Finding, Value};
 use crate::scenario::runner::{Run, millis};
 use crate::topology::plan::{Attachment, NodeId};
 use crate::topology::steps::Message;
@@ -33,11 +33,9 @@ pub fn neighbours<N: Network>(
     are: Option<&[NodeId]>,
     within: Duration,
 ) -> Result<Judgement, NetworkError> {
-    let began = run.network.now();
     let wanted: Vec<(Attachment, Wanted)> = at.iter().map(|at| (*at, wanted(run, *at, are))).collect();
-    let mut wrong: Option<(Attachment, Wrong)> = None;
     let mut known_in_all = 0;
-    let held = wait_asking(run, began + within, |network| {
+    let (mut judgement, wrong) = until_right(run, within, |network| {
         known_in_all = 0;
         let mut of_router: BTreeMap<NodeId, Vec<crate::network::Neighbour>> = BTreeMap::new();
         for (at, wanted) in &wanted {
@@ -49,19 +47,15 @@ pub fn neighbours<N: Network>(
             known_in_all += known.len() as u64;
             let lacks = wanted.iter().find(|(a, (_, sure))| *sure == Certainty::Yes && !known.contains(a));
             let knows = known.iter().find(|address| !wanted.contains_key(address));
-            wrong = lacks
-                .map(|(_, (end, _))| (*at, Wrong::Lacks(*end)))
-                .or(knows.map(|address| (*at, Wrong::Knows(*address))));
-            if wrong.is_some() {
-                return Ok(false);
+            let wrong = lacks.map(|(_, (end, _))| Wrong::Lacks(*end)).or(knows.map(|address| Wrong::Knows(*address)));
+            if let Some(wrong) = wrong {
+                return Ok(Some((*at, wrong)));
             }
         }
-        Ok(true)
+        Ok(None)
     })?;
-    let mut judgement = Judgement::default();
-    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
     judgement.figures.push(Figure::new("neighbours", Value::Count(known_in_all)));
-    if let Some((at, wrong)) = wrong.filter(|_| !held) {
+    if let Some((at, wrong)) = wrong {
         judgement.fail(explain_wrong(run, at, wrong));
     }
     Ok(judgement)
@@ -108,15 +102,5 @@ fn explain_wrong<N: Network>(run: &Run<'_, N>, at: Attachment, wrong: Wrong) -> 
             format!("{router} should not know the PIM neighbour {who} on {}: {}", interface.name, said(address))
         }
     };
-    let capture = run.network.capture(interface.wire);
-    Finding {
-        text: explain::with_capture(text, capture.as_ref()),
-        place: Some(Place {
-            node: Some(router.to_owned()),
-            outgoing: Some(interface.name.clone()),
-            wire: Some(wire.name.clone()),
-            ..Place::default()
-        }),
-        capture,
-    }
+    explain::finding_at_wire(run, at, text)
 }

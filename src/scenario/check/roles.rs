@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Judgement;
-use super::state::wait_asking;
+use super::ask::until_right;
 use crate::network::{DesignatedRouter, Network, NetworkError};
 use crate::oracle;
 use crate::scenario::explain;
@@ -36,17 +36,14 @@ pub fn designated_router<N: Network>(
     is: Option<NodeId>,
     within: Duration,
 ) -> Result<Judgement, NetworkError> {
-    let began = run.network.now();
     let answering = at.iter().filter(|at| answers(run, at.node));
     let wanted: Vec<Designated> = answering.map(|at| designated(run, *at, is)).collect();
     if wanted.is_empty() {
         return Ok(Judgement::failed("no router runs there that could say who is designated".to_owned()));
     }
-    let mut wrong: Option<(usize, Option<IpAddr>)> = None;
-    let held = wait_asking(run, began + within, |network| {
+    let (mut judgement, wrong) = until_right(run, within, |network| {
         let mut of_router: BTreeMap<NodeId, Vec<DesignatedRouter>> = BTreeMap::new();
-        wrong = None;
-        for (n, wanted) in wanted.iter().enumerate() {
+        for wanted in &wanted {
             let node = wanted.at.node;
             if let std::collections::btree_map::Entry::Vacant(place) = of_router.entry(node) {
                 place.insert(network.designated_routers(node)?);
@@ -54,17 +51,14 @@ pub fn designated_router<N: Network>(
             let known = of_router.get(&node).into_iter().flatten();
             let seen = known.filter(|of| of.interface == wanted.at.interface).map(|of| of.address).next();
             if !wanted.allows(seen) {
-                wrong = Some((n, seen));
-                return Ok(false);
+                return Ok(Some((wanted, seen)));
             }
         }
-        Ok(true)
+        Ok(None)
     })?;
-    let mut judgement = Judgement::default();
-    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
     judgement.figures.push(Figure::new("interfaces", Value::Count(wanted.len() as u64)));
-    if let Some((n, seen)) = wrong.filter(|_| !held) {
-        judgement.fail(explain_designated(run, &wanted[n], is, seen));
+    if let Some((wanted, seen)) = wrong {
+        judgement.fail(explain_designated(run, wanted, is, seen));
     }
     Ok(judgement)
 }
@@ -123,17 +117,7 @@ fn explain_designated<N: Network>(
         String::new()
     };
     let text = format!("{router} {seen} the designated router of {} on {}; {should}{but}", wire.name, interface.name);
-    let capture = run.network.capture(interface.wire);
-    Finding {
-        text: explain::with_capture(text, capture.as_ref()),
-        place: Some(Place {
-            node: Some(router.to_owned()),
-            outgoing: Some(interface.name.clone()),
-            wire: Some(wire.name.clone()),
-            ..Place::default()
-        }),
-        capture,
-    }
+    explain::finding_at_wire(run, wanted.at, text)
 }
 
 /// Each router's daemon uses the rendezvous point for a group that is named, or that follows from the topology. A router that does not run
@@ -145,30 +129,23 @@ pub fn rp<N: Network>(
     is: RpIs,
     within: Duration,
 ) -> Result<Judgement, NetworkError> {
-    let began = run.network.now();
     // By router, the addresses of which one is right; none where it should know of nobody.
     let answering = at.iter().filter(|node| answers(run, **node));
     let wanted: Vec<(NodeId, Vec<IpAddr>)> = answering.map(|node| (*node, right_rps(run, *node, group, is))).collect();
     if wanted.is_empty() {
         return Ok(Judgement::failed("none of the routers runs: none says which rendezvous point it uses".to_owned()));
     }
-    let mut wrong: Option<(usize, Option<IpAddr>)> = None;
-    let held = wait_asking(run, began + within, |network| {
-        wrong = None;
-        for (n, (node, right)) in wanted.iter().enumerate() {
+    let (mut judgement, wrong) = until_right(run, within, |network| {
+        for (node, right) in &wanted {
             let seen = network.rendezvous_point(*node, group)?;
             if !seen.map_or(right.is_empty(), |seen| right.contains(&seen)) {
-                wrong = Some((n, seen));
-                return Ok(false);
+                return Ok(Some((node, right, seen)));
             }
         }
-        Ok(true)
+        Ok(None)
     })?;
-    let mut judgement = Judgement::default();
-    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
     judgement.figures.push(Figure::new("routers", Value::Count(wanted.len() as u64)));
-    if let Some((n, seen)) = wrong.filter(|_| !held) {
-        let (node, right) = &wanted[n];
+    if let Some((node, right, seen)) = wrong {
         let router = run.name(*node).to_owned();
         let called = |address: IpAddr| match oracle::owner(run.plan, address) {
             Some(owner) => format!("{} ({address})", run.name(owner)),

@@ -5,35 +5,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Judgement;
+use super::ask::until_right;
 use super::delivery::not_started;
-use crate::network::{Entry, Network, NetworkError, Time};
+use crate::network::{Entry, Network, NetworkError};
 use crate::oracle::{Certainty, Flow};
 use crate::scenario::explain;
 use crate::scenario::outcome::{Figure, Finding, Place, Value};
 use crate::scenario::runner::Run;
 use crate::topology::plan::{Attachment, NodeId, Plan};
 use crate::topology::steps::{SourceFilter, Stream, nth_group};
-
-/// Asking a daemon or a kernel costs a round trip: not at every packet.
-const PACE: Duration = Duration::from_millis(10);
-
-/// Waits with a condition that asks the network, at most every [`PACE`].
-pub fn wait_asking<N: Network>(
-    run: &mut Run<'_, N>,
-    deadline: Time,
-    mut done: impl FnMut(&mut N) -> Result<bool, NetworkError>,
-) -> Result<bool, NetworkError> {
-    let mut next = Time::ZERO;
-    let held = run.wait(deadline, |network, _| {
-        if network.now() < next {
-            return Ok(false);
-        }
-        next = network.now() + PACE;
-        done(network)
-    })?;
-    // The last look is at the end, whatever the pace.
-    if held { Ok(true) } else { done(run.network) }
-}
 
 /// A router knows, or does not know, a member.
 pub fn member<N: Network>(
@@ -44,36 +24,25 @@ pub fn member<N: Network>(
     filter: Option<&SourceFilter>,
     within: Duration,
 ) -> Result<Judgement, NetworkError> {
-    let began = run.network.now();
-    let mut known: Option<SourceFilter> = None;
-    let held = wait_asking(run, began + within, |network| {
+    let (mut judgement, wrong) = until_right(run, within, |network| {
         let memberships = network.memberships(at.node)?;
-        known = memberships.into_iter().find(|m| m.interface == at.interface && m.group == group).map(|m| m.filter);
-        Ok(match &known {
+        let known = memberships.into_iter().find(|m| m.interface == at.interface && m.group == group).map(|m| m.filter);
+        let is_right = match &known {
             Some(own) => present && filter.is_none_or(|wanted| wanted == own),
             None => !present,
-        })
+        };
+        Ok((!is_right).then_some(known))
     })?;
-    let mut judgement = Judgement::default();
-    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
-    if !held {
-        let node = run.name(at.node).to_owned();
-        let interface = run.plan.interface(at);
-        let name = interface.name.clone();
-        let wire = run.plan.wire(interface.wire).name.clone();
+    if let Some(known) = wrong {
         let wanted = match (present, filter) {
             (false, _) => format!("no member of {group}"),
             (true, None) => format!("a member of {group}"),
             (true, Some(filter)) => format!("a member of {group} ({})", explain::filter(filter)),
         };
         let knows = known.map_or_else(|| "none".to_owned(), |own| explain::filter(&own));
+        let (node, name) = (run.name(at.node), &run.plan.interface(at).name);
         let text = format!("{node} should know {wanted} on {name}; it knows: {knows}");
-        let capture = run.network.capture(interface.wire);
-        judgement.fail(Finding {
-            text: explain::with_capture(text, capture.as_ref()),
-            place: Some(Place { node: Some(node), outgoing: Some(name), wire: Some(wire), ..Place::default() }),
-            capture,
-        });
+        judgement.fail(explain::finding_at_wire(run, at, text));
     }
     Ok(judgement)
 }
@@ -116,13 +85,11 @@ pub fn entry<N: Network>(
     present: bool,
     within: Duration,
 ) -> Result<Judgement, NetworkError> {
-    let began = run.network.now();
-    let held = wait_asking(run, began + within, |network| {
-        Ok(network.entries(wanted.router)?.iter().any(|entry| wanted.is(entry)) == present)
+    let (mut judgement, wrong) = until_right(run, within, |network| {
+        let has = network.entries(wanted.router)?.iter().any(|entry| wanted.is(entry));
+        Ok((has != present).then_some(()))
     })?;
-    let mut judgement = Judgement::default();
-    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
-    if !held {
+    if wrong.is_some() {
         let node = run.plan.node(wanted.router);
         let interface = |n: usize| node.interfaces.get(n).map_or_else(|| format!("#{n}"), |i| i.name.clone());
         let incoming = wanted.incoming.map(|n| format!(" from {}", interface(n))).unwrap_or_default();
@@ -178,11 +145,12 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
     let world = run.history.now().clone();
     let routers: Vec<NodeId> = plan.node_ids().filter(|id| plan.node(*id).is_router() && !world.is_dead(*id)).collect();
     let groups: Vec<IpAddr> = (0..started.stream.groups).map(|n| nth_group(flow.group, n)).collect();
-    let mut wrong: BTreeMap<IpAddr, Vec<Wrong>> = BTreeMap::new();
+    // To wait for the first packet was part of it.
+    let left = within.saturating_sub(run.network.now().since(began));
     let mut entries_seen = 0;
-    let held = wait_asking(run, began + within, |network| {
+    let (mut judgement, wrong) = until_right(run, left, |network| {
         entries_seen = 0;
-        wrong.clear();
+        let mut wrong: BTreeMap<IpAddr, Vec<Wrong>> = BTreeMap::new();
         for &router in &routers {
             let entries = of_source(network.entries(router)?, flow.source);
             for group in &groups {
@@ -193,14 +161,10 @@ pub fn tree<N: Network>(run: &mut Run<'_, N>, stream: &str, within: Duration) ->
                 }
             }
         }
-        Ok(wrong.is_empty())
+        Ok(wrong.pop_first())
     })?;
-    let mut judgement = Judgement::default();
-    judgement.figures.push(Figure::new("after", Value::Span(run.network.now().since(began))));
     judgement.figures.push(Figure::new("entries", Value::Count(entries_seen)));
-    if let Some((group, wrong)) =
-        wrong.into_iter().next().and_then(|(group, all)| Some((group, first_to_blame(plan, all)?))).filter(|_| !held)
-    {
+    if let Some((group, wrong)) = wrong.and_then(|(group, all)| Some((group, first_to_blame(plan, all)?))) {
         let stream = Stream { group, ..started.stream.clone() };
         let (outgoing, missing) = wrong.outgoing.map_or((None, true), |(n, missing)| (Some(n), missing));
         let incoming =
