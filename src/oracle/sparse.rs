@@ -584,11 +584,14 @@ impl<'a> Sparse<'a> {
             }
         });
         let own_members = own_members.fold(Asked::NONE, Asked::or);
+        // While one world turns into another, the way in the one may be asked for packets in the other.
+        let is_way_in_all = |rpf: &&Rpf| !self.in_transition || rpf.interfaces.len() == 1;
+        let on_way = rpf.filter(is_way_in_all);
         // With several rendezvous points, what leads to one may come from another.
-        let skipped = rp.filter(|_| self.rps[node.0].len() == 1);
+        let skipped = rp.filter(|_| self.rps[node.0].len() == 1).filter(is_way_in_all);
         let star = all(skipped, &|asked| asked.star).or(own_members.star);
         let needs = all(skipped, &|asked| asked.by_star).or(own_members.by_star);
-        let mut own = all(rpf, &|asked| asked.own).or(own_members.own);
+        let mut own = all(on_way, &|asked| asked.own).or(own_members.own);
         if self.modes[node.0] == Some(Mode::Sparse) {
             own = own.or(self.switches(node, own_members.by_star)).or(self.follows(node, needs, star));
         }

@@ -289,6 +289,31 @@ fn where_costs_tie_delivery_is_sure_and_the_way_is_not() {
 }
 
 #[test]
+fn while_worlds_change_a_router_may_be_asked_on_what_is_its_way_to_the_source_in_one_of_them() {
+    let mut net = Net::new();
+    let (src, a, b, rp, h1) = (net.host("src"), net.sparse("a"), net.sparse("b"), net.sparse("rp"), net.host("h1"));
+    net.lan("stage", &[src, a, b]);
+    net.link("a-rp", a, rp);
+    net.link("b-rp", b, rp);
+    net.link("rp-h1", rp, h1);
+    net.rendezvous_point(rp);
+    let plan = net.plan();
+    let failed = |wire: &str, end: Option<Attachment>, how: CutKind| {
+        let mut world = World::new();
+        world.join(h1, group(), &all());
+        world.fail(&Cut { wire: plan.find_wire(wire).unwrap(), end, how, detected_after: None });
+        world
+    };
+    // In the one, a has its way by rp; in the other, nobody wants anything: while the one turns into the other, rp may ask it.
+    let worlds = [failed("stage", Some(end(a, 0)), CutKind::Admin), failed("rp-h1", None, CutKind::Silent)];
+    for world in &worlds {
+        assert!(!Flow::of(&plan, world, &stream("news", src, 16)).unwrap().outbound.contains_key(&end(a, 1)));
+    }
+    let between = Flow::between(&plan, &worlds, &stream("news", src, 16)).unwrap();
+    assert!(between.outbound.contains_key(&end(a, 1)), "{:?}", between.outbound.keys());
+}
+
+#[test]
 fn while_a_link_fails_both_ways_are_permitted_and_no_other() {
     let lab = Triangle::new();
     let plan = lab.net.plan();
