@@ -515,9 +515,7 @@ impl<'a> Sparse<'a> {
         };
         let forwards = |(end, asked): &&(Attachment, Asked)| asked.data().is == Certainty::Yes && !takes(end);
         let sure: Vec<Attachment> = asked.iter().filter(forwards).map(|(end, _)| *end).collect();
-        let may = asked.iter().filter(|(end, asked)| asked.data().may_be > Certainty::No && !takes(end));
-        let may: Vec<Attachment> = may.map(|(end, _)| *end).collect();
-        if sure.is_empty() || may.len() < 2 {
+        if sure.is_empty() {
             return;
         }
         // One that has the source's own tree, or its rendezvous point's: either, as long as it is on its way from this to that.
@@ -537,6 +535,16 @@ impl<'a> Sparse<'a> {
         };
         let of = |end: &Attachment| asked.iter().find(|(at, _)| at == end).copied();
         let Some(best) = sure.iter().filter_map(of).min_by_key(worst_rank) else { return };
+        // One that all who asked it have pruned the source from forwarded its packets until the prunes took effect, and has won by then if it
+        // is better.
+        let may_have = |one: &(Attachment, Asked)| {
+            one.1.star.may_be > Certainty::No && best_rank(one) <= worst_rank(&best) && one.0 != best.0
+        };
+        let may = asked.iter().filter(|one| one.1.data().may_be > Certainty::No || may_have(one));
+        let may: Vec<Attachment> = may.map(|(end, _)| *end).filter(|end| !takes(end)).collect();
+        if may.len() < 2 {
+            return;
+        }
         // One that only may forward wins if it does: then nothing is sure. Nor is it where the best one forwards for other routers alone:
         // these follow whoever has won before, and ask the best one for nothing as long as that one goes on.
         let is_sure = self.members(best.0) != Asked::NONE

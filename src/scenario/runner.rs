@@ -283,6 +283,8 @@ impl<N: Network> Run<'_, N> {
             }
             Action::Resume { node } => {
                 let at = self.network.resume(*node)?;
+                // Neighbours that missed it meanwhile did not tell it of what ended, and it holds what they had told it before.
+                self.history.prolong(at, self.silence_grace());
                 let call = self.since(at);
                 self.history.change(at, call, self.leave_grace(), |world| world.resume(*node));
                 self.history.went_on(*node, at);

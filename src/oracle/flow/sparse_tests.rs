@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use router_core::config::{SptSwitchover, SsmMapping};
 
 use super::*;
-use crate::oracle::testing::{Net, all, only, stream};
+use crate::oracle::testing::{Net, all, all_but, only, stream};
 use crate::topology::plan::Daemon;
 use crate::topology::steps::{Cut, CutKind};
 
@@ -265,6 +265,24 @@ fn routers_follow_whoever_won_before_so_that_delivery_is_sure_and_the_way_is_not
     // Both may ask as long as no assert is over.
     for interface in [1, 2] {
         assert!(both.outbound[&end(lab.r1, interface)].certainty > Certainty::No);
+    }
+}
+
+#[test]
+fn a_better_router_may_have_won_before_the_source_was_pruned_from_it() {
+    for (designated, certainty) in [("b", Certainty::Maybe), ("a", Certainty::Yes)] {
+        let lab = Contest::new(designated);
+        let plan = lab.net.plan();
+        let source = plan.interface(end(lab.src, 0)).address_like(group()).unwrap().to_string();
+        let mut world = World::new();
+        world.join(lab.h1, group(), &all());
+        // far asks a for the group, and for none of this source's packets.
+        world.join(lab.h2, group(), &all_but(&[&source]));
+        let flow = Flow::of(&plan, &world, &stream("news", lab.src, 16)).unwrap();
+        assert_eq!((flow.reaches(lab.h1), flow.reaches(lab.h2)), (Certainty::Yes, Certainty::No));
+        let forwarder = if designated == "a" { lab.a } else { lab.b };
+        assert_eq!(flow.outbound[&end(forwarder, 1)].settled, certainty, "{designated}");
+        assert!(flow.outbound[&end(lab.a, 1)].settled > Certainty::No);
     }
 }
 
