@@ -35,6 +35,10 @@ pub struct Entry {
     pub interfaces: BTreeMap<InterfaceId, InterfaceEntry>,
     /// Whether data was seen: until then the kernel is given no entry, so that it tells of the first packet.
     pub data_seen: bool,
+    /// Whether there has been a route to the source.
+    pub was_routed: bool,
+    /// Where data last came by while there was none.
+    pub unrouted: Option<InterfaceId>,
     /// What the kernel was given.
     pub installed: Option<ForwardingEntry>,
 }

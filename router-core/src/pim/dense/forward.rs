@@ -1,5 +1,6 @@
 //! Data, and the entries that the kernel gets for it (RFC 3973 §4.2).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::entry::Timer;
@@ -8,15 +9,20 @@ use crate::counters::DropReason;
 use crate::forwarding::{EntryKey, ForwardingEntry};
 use crate::router::InterfaceId;
 
-/// How long the kernel keeps an entry that forwards nowhere after data by another interface than the RPF interface asked for one, and
-/// the next packet on the RPF interface is an event. Without it, the kernel would hold that packet back for 10 s behind the one that
-/// asked; for ever, and it would go unnoticed.
+/// How long the kernel keeps an entry that forwards nowhere after data by another interface than the RPF interface asked for one, or data
+/// whose source has no route, and the next packet on the RPF interface is an event. Without it, the kernel would hold that packet back for
+/// 10 s behind the one that asked; for ever, and it would go unnoticed.
 const SWALLOW: Duration = Duration::from_secs(1);
 
 impl Dense {
     /// A data packet arrived for which the kernel has no entry (§4.2).
     pub fn data(&mut self, context: &mut Context<'_>, arrival: InterfaceId, key: EntryKey) {
-        if let Err(reason) = self.ensure(context, key) {
+        let ensured = match self.ensure(context, key) {
+            // A route may come before the kernel has forgotten that it has asked.
+            Err(DropReason::NoRoute) => self.create(context, key, None),
+            ensured => ensured,
+        };
+        if let Err(reason) = ensured {
             if reason != DropReason::EntryLimit {
                 self.actions.push(Action::Drop(Some(arrival), reason));
             }
@@ -25,6 +31,7 @@ impl Dense {
         self.use_again(context, key);
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.data_seen = true;
+        entry.unrouted = entry.rpf.is_none().then_some(arrival);
         if entry.rpf_interface() != Some(arrival) {
             let reason = entry.rpf.map_or(DropReason::NoRoute, |_| DropReason::WrongInterface);
             self.actions.push(Action::Drop(Some(arrival), reason));
@@ -73,11 +80,22 @@ impl Dense {
         }
     }
 
+    /// The kernel is to ask again. Of a source that never had a route nothing is kept.
+    pub(super) fn unswallow(&mut self, context: &Context<'_>, key: EntryKey) {
+        if self.entries.get(&key).is_some_and(|entry| !entry.was_routed) {
+            self.forget(key);
+        } else {
+            self.forward(context, key, false);
+        }
+    }
+
     /// Gives the kernel the entry that §4.2 asks for. Where the next packet on the RPF interface is an event of the upstream machine, the
     /// kernel is given none, so that it tells.
     pub(super) fn forward(&mut self, context: &Context<'_>, key: EntryKey, asked: bool) {
         let limited = self.timers.is_running(Timer::PruneLimit(key)) || self.timers.is_running(Timer::Swallow(key));
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        let nowhere = |incoming| ForwardingEntry { key, incoming, outgoing: BTreeMap::new() };
+        let unrouted = entry.unrouted.filter(|_| entry.rpf.is_none() && self.timers.is_running(Timer::Swallow(key)));
         let wanted = entry.rpf_interface().filter(|_| entry.data_seen).and_then(|incoming| {
             let tells = !entry.directly_connected && !macros::is_boundary(context.ports, incoming, key.group);
             if entry.olist_is_null && tells && !limited {
@@ -92,6 +110,7 @@ impl Dense {
             let outgoing = olist.into_iter().map(|id| (id, threshold(&id))).collect();
             Some(ForwardingEntry { key, incoming, outgoing })
         });
+        let wanted = wanted.or(unrouted.map(nowhere));
         let given = |action: &Action| matches!(action, Action::Install { entry, .. } if Some(entry) == wanted.as_ref());
         if wanted == entry.installed && (!asked || wanted.is_none() || self.actions.iter().any(given)) {
             return;

@@ -138,7 +138,8 @@ impl Dense {
                 Timer::GraftRetry(key) => self.upstream(context, key, upstream::Event::GraftRetryTimerExpires),
                 Timer::Override(key) => self.upstream(context, key, upstream::Event::OverrideTimerExpires),
                 // The next data packet is to be heard of: it makes the next prune.
-                Timer::PruneLimit(key) | Timer::Swallow(key) => self.forward(context, key, false),
+                Timer::PruneLimit(key) => self.forward(context, key, false),
+                Timer::Swallow(key) => self.unswallow(context, key),
                 Timer::SourceActive(key) => {
                     self.origination(context, key, origination::Event::SourceActiveTimerExpires);
                 }
@@ -255,6 +256,7 @@ impl Dense {
         let before = entry.rpf_interface();
         let rpf = mrib::lookup(context.rib, context.ports, key.source);
         let moved = std::mem::replace(&mut entry.rpf, rpf) != rpf;
+        entry.was_routed |= rpf.is_some();
         let after = entry.rpf_interface();
         if moved {
             for interface in macros::beaten_winners(context.ports, entry) {

@@ -5,7 +5,7 @@ use super::{Action, Context, Dense, macros};
 use crate::counters::DropReason;
 use crate::forwarding::EntryKey;
 use crate::membership::Family;
-use crate::pim::mrib;
+use crate::pim::mrib::{self, Rpf};
 use crate::router::InterfaceId;
 
 impl Dense {
@@ -29,13 +29,27 @@ impl Dense {
             return Err(DropReason::NotASource);
         }
         let rpf = mrib::lookup(context.rib, context.ports, key.source).ok_or(DropReason::NoRoute)?;
+        self.create(context, key, Some(rpf))
+    }
+
+    /// Makes state of a source and group that have none, with the way to the source, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`DropReason::EntryLimit`], which is counted here.
+    pub(super) fn create(
+        &mut self,
+        context: &mut Context<'_>,
+        key: EntryKey,
+        rpf: Option<Rpf>,
+    ) -> Result<(), DropReason> {
         if self.entries.len() >= self.limit {
             self.actions.push(Action::Drop(None, DropReason::EntryLimit));
             return Err(DropReason::EntryLimit);
         }
-        let mut entry = Entry { rpf: Some(rpf), ..Entry::default() };
-        entry.rpf_neighbour = rpf.next_hop;
-        entry.directly_connected = rpf.next_hop.is_none();
+        let mut entry = Entry { rpf, was_routed: rpf.is_some(), ..Entry::default() };
+        entry.rpf_neighbour = rpf.and_then(|rpf| rpf.next_hop);
+        entry.directly_connected = rpf.is_some_and(|rpf| rpf.next_hop.is_none());
         entry.olist_is_null = macros::olist(context.ports, &entry, key).is_empty();
         self.entries.insert(key, entry);
         self.by_group.entry(key.group).or_default().insert(key.source);
