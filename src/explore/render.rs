@@ -179,6 +179,11 @@ impl Rendering<'_> {
     /// Puts a step into force, if it makes sense here.
     fn happens(&mut self, action: &Action) -> bool {
         let world = &mut self.world;
+        // What a host says that is cut off from its routers, nobody hears; and they may not notice that it was.
+        let is_cut_off = |hosts: &[NodeId]| {
+            let cut = self.cut.iter().flat_map(|wire| &self.plan.wire(*wire).ends);
+            cut.into_iter().any(|end| hosts.contains(&end.node))
+        };
         match action {
             Action::Join { hosts, group, filter, .. } => {
                 // Nor is the leave reported of a host that joins some sources before it was: it allows these, which takes nothing back.
@@ -194,7 +199,7 @@ impl Rendering<'_> {
                 }
                 hosts.iter().for_each(|host| world.join(*host, *group, filter));
                 // It may take the place of one that wanted more.
-                self.is_missed |= self.is_fresh;
+                self.is_missed |= self.is_fresh || is_cut_off(hosts);
             }
             Action::Leave { hosts, group, .. } => {
                 if hosts.iter().any(|host| world.filter(*host, *group).is_none()) {
@@ -208,7 +213,7 @@ impl Rendering<'_> {
                 let excludes = |host: &&NodeId| matches!(world.filter(**host, *group), Some(SourceFilter::Exclude(_)));
                 self.quit.extend(hosts.iter().filter(excludes).map(|host| (*host, *group)));
                 hosts.iter().for_each(|host| world.leave(*host, *group));
-                self.is_missed |= self.is_fresh;
+                self.is_missed |= self.is_fresh || is_cut_off(hosts);
             }
             Action::Stream(stream) => {
                 self.seen.insert((stream.from, stream.interface, stream.group));

@@ -14,6 +14,9 @@ use crate::topology::plan::{Multicast, Node, NodeKind, Pim, Plan};
 /// Scales of timers: the kernel's own constants do not scale, so that each scale mixes the two in another way.
 const SCALES: [f64; 3] = [0.02, 0.05, 0.1];
 
+/// J/P_Override_Interval of a link whose routers announce no delays (RFC 3973 §4.8), which is not scaled.
+const JP_OVERRIDE_DEFAULT: Duration = Duration::from_secs(3);
+
 /// Draws what all routers of a plan are set to: timers that are announced nowhere must be the same on a wire.
 pub fn draw(plan: &mut Plan, draw: &mut Draw) {
     plan.timers = draw.pick(&SCALES).copied().unwrap_or(0.05);
@@ -34,7 +37,10 @@ pub fn draw(plan: &mut Plan, draw: &mut Draw) {
     let startup_query_response_interval = span(100, 2_000);
     let robustness = Some(draw.between(2, 3) as u8);
     let state_refresh = Some(draw.percent(75));
-    let lan_prune_delay = Some(draw.percent(85));
+    // Without the option the RFC's 3 s hold, whatever the scale: prunes that hold hardly longer say nothing.
+    let held = [prune_hold_time, assert_time, state_refresh_interval.map(|interval| Span(interval.get() * 3))];
+    let are_long = held.into_iter().flatten().all(|span| plan.scaled(span.get()) > JP_OVERRIDE_DEFAULT * 2);
+    let lan_prune_delay = Some(draw.percent(85) || !are_long);
     let is_sparse = |node: &Node| node.router().is_some_and(|router| router.multicast == Multicast::PimSm);
     let sparse = plan.nodes.iter().any(is_sparse).then(|| Sparse::draw(draw));
     for node in &mut plan.nodes {

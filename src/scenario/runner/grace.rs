@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Run;
 use crate::network::Network;
-use crate::oracle::Deadlines;
+use crate::oracle::{Deadlines, querier};
 use crate::scenario::check;
-use crate::topology::plan::{Attachment, WireKind};
+use crate::topology::plan::{Attachment, WireId, WireKind};
 
 /// How long a bridge that snoops believes in a member that it has not heard of (Linux's `multicast_membership_interval`), never scaled.
 const BRIDGE_MEMBERSHIP: Duration = Duration::from_secs(260);
@@ -41,7 +41,10 @@ impl<N: Network> Run<'_, N> {
         // Since one of these, the querier may be gone, or may not know the group yet: who else knows it, waits for the querier to ask.
         let believed = self.plan.wire_ids().map(|wire| deadlines.group_membership_interval(wire)).max();
         let upset = self.last_fault.max(self.last_restart).map(|at| self.network.now().since(at));
-        if world.is_hindered() || upset.is_some_and(|since| since <= believed.unwrap_or_default()) {
+        // Nor does a bridge that snoops take anybody for gone without one who asks.
+        let snoops = |wire: &WireId| self.plan.wire(*wire).kind == (WireKind::Lan { snooping: true });
+        let is_unasked = self.plan.wire_ids().filter(snoops).any(|wire| querier(self.plan, world, wire).is_none());
+        if is_unasked || world.is_hindered() || upset.is_some_and(|since| since <= believed.unwrap_or_default()) {
             return self.silence_grace_with(excludes);
         }
         let of = |wire| {

@@ -231,9 +231,10 @@ impl Dense {
                 if own.reminder.is_some_and(|until| context.now < until) || ends <= context.now {
                     return;
                 }
-                // As often as a pruned router may say so (§4.4.1), for others may override it each time.
-                own.reminder = Some(context.now + self.settings.prune_limit);
                 let holds = seconds_up(ends.since(context.now));
+                // As often as a pruned router may say so (§4.4.1), for others may override it each time; and once what this one says is over.
+                let said = Duration::from_secs(holds.into()).max(link.jp_override_interval());
+                own.reminder = Some(context.now + self.settings.prune_limit.min(said));
                 let message = join_prune(winner, holds, key, |source, set| set.pruned.push(source));
                 self.send_to_all(interface, Message::JoinPrune(message));
             }
