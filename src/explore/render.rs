@@ -232,8 +232,11 @@ impl Rendering<'_> {
                     self.silent.insert(cut.wire);
                     self.is_missed = true;
                 }
-                // On a LAN, the others only miss whoever is cut off: as a neighbour, and as the querier.
                 let wire = self.plan.wire(cut.wire);
+                // Members that are cut off have left, for their routers.
+                self.has_left |= wire.ends.iter().any(|end| !self.plan.node(end.node).is_router());
+                self.is_missed |= self.is_fresh;
+                // On a LAN, the others only miss whoever is cut off: as a neighbour, and as the querier.
                 let routers = wire.ends.iter().filter(|end| self.plan.node(end.node).is_router()).count();
                 if !wire.kind.is_link() && routers > 1 {
                     self.is_missed = true;
