@@ -72,12 +72,14 @@ impl Turn {
         let (mut said, mut says) = (File::from(said), File::from(says));
         let (tell, told) = mpsc::channel();
         let place = place.to_owned();
+        // Nobody may listen any more; a pipe that nobody could read would end the process.
+        let heard = said.try_clone()?;
         let take = move || {
             let turn = Turn::take(&place, purpose, &mut || {
-                // Nobody may listen any more.
                 let _ = says.write_all(b"w");
             });
             let _ = tell.send(turn);
+            drop(heard);
         };
         thread::Builder::new().name("turn".into()).spawn(take)?;
         loop {
