@@ -6,22 +6,22 @@
 //! comes another way (§4.5.7). As in dense mode, where costs tie which way is taken is left open: what *is* asked for, and what *would be*
 //! if routes led there.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
-
-use router_core::config::SptSwitchover;
+use std::net::IpAddr;
 
 use super::bootstrap::RendezvousPoints;
 use super::dense::{Demand, Rpf, rpf_of_all};
 use super::habits::{self, Habits};
-use super::membership::{Certainty, accepts, runs_igmp, runs_pim, version_at, wanted};
+use super::membership::{Certainty, runs_pim};
 use super::rendezvous::{Mode, designated, mode};
 use super::ways::{Ways, whichever};
 use super::world::World;
 use crate::topology::plan::{Attachment, NodeId, Plan, WireId};
 use crate::topology::steps::Stream;
 
+mod asserts;
+mod joins;
+mod members;
 mod reach;
 
 /// What a router does with packets of the source at one of its interfaces.
@@ -404,266 +404,6 @@ impl<'a> Sparse<'a> {
         self.plan.wire(wire).ends.iter().filter(|end| self.takes_part(**end)).count() > 2
     }
 
-    /// What members at an interface ask of the router, if it is the one that serves them (§4.1.6, pim_include).
-    fn members(&self, at: Attachment) -> Asked {
-        let wire = self.plan.interface(at).wire;
-        let designated = designated(self.plan, self.world, wire);
-        // Others may have believed to be it while something was upset, and go on if they won the assert (pim_include).
-        // So may one that served a router there as somebody left, and others joined.
-        let outlasts = || self.world.has_lost_members(self.group) && self.is_shared(wire);
-        let others = self.world.is_upset() || self.in_transition || outlasts();
-        let serves = match designated.as_slice() {
-            [one] if *one == at => Certainty::Yes,
-            several if several.contains(&at) => Certainty::Maybe,
-            _ if others && self.takes_part(at) => Certainty::Maybe,
-            _ => return Asked::NONE,
-        };
-        let demand = |certainty: Certainty| Demand::both(certainty.min(serves));
-        if self.modes[at.node.0] == Some(Mode::Ssm) {
-            return Asked { own: demand(self.wanted_by_source(at)), ..Asked::NONE };
-        }
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let all = wanted(self.plan, self.world, at, any, self.group);
-        let this = wanted(self.plan, self.world, at, self.source, self.group);
-        // One that wants all may have named this source before, or name it next.
-        let ends = &self.plan.wire(wire).ends;
-        let names = |end: &Attachment| self.world.may_name(end.node, self.group, self.source);
-        let named = if ends.iter().any(names) { this.min(Certainty::Maybe) } else { Certainty::No };
-        Asked {
-            star: demand(all),
-            by_star: demand(all.min(this)),
-            own: demand(if all == Certainty::No { this } else { named }),
-        }
-    }
-
-    /// Whether members of a source-specific group want the source: those that name it, and those that cannot where a mapping gives it to them.
-    fn wanted_by_source(&self, at: Attachment) -> Certainty {
-        let listens = runs_igmp(self.plan, self.world, at);
-        let Some(pim) = self.plan.pim_at(at) else { return Certainty::No };
-        let mapping = pim.ssm_mapping.iter().flatten();
-        let longest = mapping.filter(|m| m.groups.contains(&self.group)).max_by_key(|m| m.groups.prefix_len());
-        let is_mapped = longest.is_some_and(|mapping| mapping.sources.contains(&self.source));
-        let if_mapped = if is_mapped { Certainty::Yes } else { Certainty::No };
-        let static_joins = self.plan.igmp_key(at, |igmp| &igmp.static_joins);
-        let mut most = Certainty::No;
-        for join in static_joins.into_iter().flatten().filter(|join| join.group == self.group) {
-            most = most.max(match join.source {
-                Some(source) if source == self.source => Certainty::Yes,
-                Some(_) => Certainty::No,
-                None => if_mapped,
-            });
-        }
-        for &end in &self.plan.wire(self.plan.interface(at).wire).ends {
-            let Some(host) = self.plan.node(end.node).host() else { continue };
-            let Some(filter) = self.world.filter(end.node, self.group) else { continue };
-            if !self.world.carries(self.plan, end, at) {
-                continue;
-            }
-            use crate::topology::steps::SourceFilter::{Exclude, Include};
-            let names = host.igmp_version.is_none_or(|version| version == 3) && version_at(self.plan, at) == 3;
-            most = most.max(match filter {
-                Include(_) if names && accepts(filter, self.source) => Certainty::Yes,
-                Exclude(_) if names && self.world.may_name(end.node, self.group, self.source) => Certainty::Maybe,
-                Include(_) if names => Certainty::No,
-                Exclude(others) if names && others.contains(&self.source) => Certainty::No,
-                Include(_) | Exclude(_) => if_mapped,
-            });
-        }
-        most.min(listens)
-    }
-
-    /// What neighbours at an interface have joined there.
-    fn joins_at(&self, at: Attachment) -> Asked {
-        let mut most = Asked::NONE;
-        for &end in &self.plan.wire(self.plan.interface(at).wire).ends {
-            if end.node == at.node || !self.world.carries(self.plan, at, end) || !self.takes_part(end) {
-                continue;
-            }
-            let joined = self.joined[end.node.0];
-            // Of several ways one is taken, though it may be one that brings nothing.
-            let by_star = self.by_rp[end.node.0].is_some();
-            let by_own = self.by_own[end.node.0] == Certainty::Yes;
-            let share = |rpf: Option<&Rpf>, comes: bool, demand: Demand| {
-                let Some(rpf) = rpf.filter(|rpf| rpf.interfaces.contains(&end.interface)) else { return Demand::NONE };
-                if !rpf.neighbours.contains(&at) {
-                    return Demand::NONE;
-                }
-                let is_one = rpf.interfaces.len() == 1 && rpf.neighbours.len() == 1;
-                let sure = |yes: bool| if yes { Certainty::Yes } else { Certainty::Maybe };
-                demand.at_most(sure(is_one), sure(is_one || comes))
-            };
-            let (rpf, rp) = (self.rpf[end.node.0].as_ref(), self.toward_rp[end.node.0].as_ref());
-            let sure = runs_pim(self.plan, self.world, end).min(runs_pim(self.plan, self.world, at));
-            let asked = Asked {
-                star: share(rp, by_star, joined.star),
-                by_star: share(rp, by_star, joined.by_star),
-                own: share(rpf, by_own, joined.own),
-            };
-            most = most.or(asked.at_most(sure, sure));
-        }
-        most
-    }
-
-    /// Of several routers that forward into a wire, the winner of the assert serves all (§4.6): one with the source's own state before one with
-    /// (*,G) state, then the cheaper route, then the higher address.
-    fn assert(&mut self, asked: &mut [(Attachment, Asked)]) {
-        // CouldAssert: not where it takes packets from itself.
-        let takes = |end: &Attachment| {
-            let own = self.joined[end.node.0].own.may_be > Certainty::No || self.is_first(end.node);
-            let rpf = if own { &self.rpf[end.node.0] } else { &self.toward_rp[end.node.0] };
-            rpf.as_ref().is_some_and(|rpf| rpf.interfaces.contains(&end.interface))
-        };
-        let forwards = |(end, asked): &&(Attachment, Asked)| asked.data().is == Certainty::Yes && !takes(end);
-        let sure: Vec<Attachment> = asked.iter().filter(forwards).map(|(end, _)| *end).collect();
-        if sure.is_empty() {
-            return;
-        }
-        // One that has the source's own tree, or its rendezvous point's: either, as long as it is on its way from this to that.
-        let rank = |end: Attachment, by_own: bool| {
-            let rpf = if by_own { &self.rpf[end.node.0] } else { &self.toward_rp[end.node.0] };
-            let cost = rpf.as_ref().map_or(u64::MAX, |rpf| rpf.cost);
-            (!by_own, cost, Reverse(self.plan.interface(end).ipv4().map(|address| address.addr())))
-        };
-        let own = |(end, asked): &(Attachment, Asked)| match self.is_first(end.node) {
-            true => Demand::both(Certainty::Yes),
-            false => self.joined[end.node.0].own.or(asked.own),
-        };
-        let best_rank = |one: &(Attachment, Asked)| rank(one.0, own(one).may_be > Certainty::No);
-        let worst_rank = |one: &(Attachment, Asked)| {
-            let is_never_else = one.1.star.may_be == Certainty::No || self.is_first(one.0.node);
-            rank(one.0, own(one).is == Certainty::Yes && is_never_else)
-        };
-        let of = |end: &Attachment| asked.iter().find(|(at, _)| at == end).copied();
-        let Some(best) = sure.iter().filter_map(of).min_by_key(worst_rank) else { return };
-        // One that all who asked it have pruned the source from forwarded its packets until the prunes took effect, and has won by then if it
-        // is better.
-        let may_have = |one: &(Attachment, Asked)| {
-            one.1.star.may_be > Certainty::No && best_rank(one) <= worst_rank(&best) && one.0 != best.0
-        };
-        let may = asked.iter().filter(|one| one.1.data().may_be > Certainty::No || may_have(one));
-        let may: Vec<Attachment> = may.map(|(end, _)| *end).filter(|end| !takes(end)).collect();
-        if may.len() < 2 {
-            return;
-        }
-        // One that only may forward wins if it does: then nothing is sure. Nor is it where the best one forwards for other routers alone:
-        // these follow whoever has won before, and ask the best one for nothing as long as that one goes on.
-        let is_sure = self.members(best.0) != Asked::NONE
-            && may.iter().filter_map(of).all(|one| one.0 == best.0 || worst_rank(&best) < best_rank(&one));
-        let best = best.0;
-        let whole = asked.iter().fold(Asked::NONE, |whole, (_, asked)| whole.or(*asked));
-        for (end, asked) in asked.iter_mut().filter(|(end, _)| may.contains(end)) {
-            if !is_sure {
-                self.contenders.entry(self.plan.interface(*end).wire).or_default().insert(*end);
-                *asked = whole.at_most(Certainty::Maybe, Certainty::Yes);
-            } else if *end == best {
-                *asked = whole;
-            } else {
-                // What it forwards until the assert is over stays possible.
-                self.losers.insert(*end, best);
-                *asked = asked.at_most(Certainty::No, Certainty::Maybe);
-            }
-        }
-    }
-
-    /// What a router asks its upstream neighbours for.
-    fn wishes(&self, node: NodeId, asked: &BTreeMap<Attachment, Asked>) -> Joined {
-        if !self.handles(node) {
-            return NOTHING;
-        }
-        let at = |end: Attachment| {
-            let lost = self.losers.contains_key(&end);
-            asked.get(&end).copied().filter(|_| !lost).unwrap_or(Asked::NONE)
-        };
-        let all = |skip: Option<&Rpf>, of: &dyn Fn(Asked) -> Demand| {
-            let other = |end: &Attachment| skip.is_none_or(|rpf| !rpf.interfaces.contains(&end.interface));
-            self.ends(node).filter(other).map(|end| of(at(end))).fold(Demand::NONE, Demand::or)
-        };
-        let (rpf, rp) = (self.rpf[node.0].as_ref(), self.toward_rp[node.0].as_ref());
-        // Members on the way itself are served by whoever sends into it; the join goes there all the same. Those of a wire where another
-        // router wins the assert are that one's: the loser's (*,G) state may stay, where it lost but the source's packets.
-        let own_members = self.ends(node).map(|end| {
-            let members = self.members(end);
-            if self.losers.contains_key(&end) {
-                Asked { star: members.star.at_most(Certainty::No, Certainty::Maybe), ..Asked::NONE }
-            } else if self.contenders(self.plan.interface(end).wire).is_some_and(|all| all.contains(&end)) {
-                members.at_most(Certainty::Maybe, Certainty::Yes)
-            } else {
-                members
-            }
-        });
-        let own_members = own_members.fold(Asked::NONE, Asked::or);
-        // While one world turns into another, the way in the one may be asked for packets in the other.
-        let is_way_in_all = |rpf: &&Rpf| !self.in_transition || rpf.interfaces.len() == 1;
-        let on_way = rpf.filter(is_way_in_all);
-        // With several rendezvous points, what leads to one may come from another.
-        let skipped = rp.filter(|_| self.rps[node.0].len() == 1).filter(is_way_in_all);
-        let star = all(skipped, &|asked| asked.star).or(own_members.star);
-        let needs = all(skipped, &|asked| asked.by_star).or(own_members.by_star);
-        let mut own = all(on_way, &|asked| asked.own).or(own_members.own);
-        if self.modes[node.0] == Some(Mode::Sparse) {
-            own = own.or(self.switches(node, own_members.by_star)).or(self.follows(node, needs, star));
-        }
-        let served = if self.is_first(node) { Certainty::Yes } else { own.is.min(self.by_own[node.0]) };
-        let by_star = match served {
-            Certainty::Yes => Demand::NONE,
-            Certainty::Maybe => needs.at_most(Certainty::Maybe, Certainty::Yes),
-            Certainty::No => needs,
-        };
-        let has_way = rp.is_some() && !self.rps[node.0].is_empty();
-        let knows = if has_way { self.knows[node.0] } else { Certainty::No };
-        let (star, by_star) = (star.at_most(knows, knows), by_star.at_most(knows, knows));
-        Joined { star, by_star, own }
-    }
-
-    /// SwitchToSptDesired(S,G) of a router with members (§4.2.1), once it has seen a packet.
-    fn switches(&self, node: NodeId, members: Demand) -> Demand {
-        let Some(router) = self.plan.node(node).router() else { return Demand::NONE };
-        let (ttl, kbit) = self.stream;
-        let seen = match self.by_rp[node.0] {
-            Some(reach) if u16::from(ttl) >= reach.least => Certainty::Yes,
-            _ => Certainty::Maybe,
-        };
-        let desired = match router.pim.spt_switchover.unwrap_or_default() {
-            SptSwitchover::Immediate => Certainty::Yes,
-            SptSwitchover::Never => Certainty::No,
-            SptSwitchover::Kbit(bound) if kbit > f64::from(bound) * 1.2 => Certainty::Yes,
-            SptSwitchover::Kbit(bound) if kbit < f64::from(bound) * 0.8 => Certainty::No,
-            SptSwitchover::Kbit(_) => Certainty::Maybe,
-        };
-        members.at_most(desired.min(seen), desired.min(seen))
-    }
-
-    /// A rendezvous point joins a source that registers and that somebody below it wants; a router on the way there, that is on the
-    /// rendezvous point's tree as well, then takes the packets for those below itself, and goes on doing so.
-    fn follows(&self, node: NodeId, needs: Demand, star: Demand) -> Demand {
-        let registered = self.registrars.iter().any(|end| !self.registers_with(*end).is_empty());
-        let sure = if self.by_rp[node.0].is_some() { Certainty::Yes } else { Certainty::Maybe };
-        let is_rp = self.rps[node.0].contains(&node);
-        if is_rp && registered {
-            // Those below that have the packets by themselves have pruned them here.
-            // It may have joined before they did.
-            let stays = self.habits(node).stays_on_trees;
-            let before = if stays { Demand::both(Certainty::Yes) } else { star };
-            return needs.at_most(sure, sure).or(before.at_most(Certainty::No, Certainty::Maybe));
-        }
-        let is_between = registered && self.rps[node.0].iter().any(|rp| self.is_on_way(*rp, node));
-        if is_between {
-            return needs.at_most(sure, sure);
-        }
-        // It may have been on the source's tree before something changed, or for somebody who named the source; then it goes on as long as
-        // it gets packets (JoinDesired(S,G), §4.5.5).
-        let stays = self.world.is_upset() || self.was_asked(node);
-        if stays { needs.at_most(Certainty::Maybe, Certainty::Yes) } else { Demand::NONE }
-    }
-
-    /// Whether a host that lies behind a router has ever named the source.
-    fn was_asked(&self, node: NodeId) -> bool {
-        let wires = |host: NodeId| self.ends(host).map(|end| self.plan.interface(end).wire);
-        let ends = self.world.have_named(self.group, self.source).flat_map(wires);
-        let ends = ends.flat_map(|wire| &self.plan.wire(wire).ends).filter(|end| self.takes_part(**end));
-        ends.map(|end| end.node).collect::<BTreeSet<_>>().into_iter().any(|router| self.is_on_way(router, node))
-    }
-
     /// Whether somebody is asked for packets that a router needs, by the one tree or by the other.
     pub fn asks(&self, node: NodeId) -> Certainty {
         let joined = self.joined[node.0];
@@ -672,20 +412,6 @@ impl<'a> Sparse<'a> {
             Some(Mode::Ssm) => joined.own.may_be,
             _ => joined.own.is.max(joined.by_star.may_be),
         }
-    }
-
-    /// Whether a router lies on the way from another one to the source.
-    fn is_on_way(&self, from: NodeId, node: NodeId) -> bool {
-        let mut seen = BTreeSet::from([from]);
-        let mut next = vec![from];
-        while let Some(router) = next.pop() {
-            for end in self.rpf[router.0].iter().flat_map(|rpf| &rpf.neighbours) {
-                if seen.insert(end.node) {
-                    next.push(end.node);
-                }
-            }
-        }
-        seen.contains(&node)
     }
 }
 
