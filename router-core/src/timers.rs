@@ -20,8 +20,9 @@ impl<K: Ord + Copy> Default for Timers<K> {
 impl<K: Ord + Copy> Timers<K> {
     /// Starts a timer, or moves it.
     pub fn set(&mut self, timer: K, deadline: Time) {
-        self.cancel(timer);
-        self.deadlines.insert(timer, deadline);
+        if let Some(old) = self.deadlines.insert(timer, deadline) {
+            self.queue.remove(&(old, timer));
+        }
         self.queue.insert((deadline, timer));
     }
 

@@ -60,7 +60,7 @@ impl Picture {
         network: &mut N,
     ) -> Result<Picture, NetworkError> {
         let until = network.now() + SETTLE;
-        network.run_until(until, &mut |_| Ok(false))?;
+        network.pass_until(until)?;
         let mut picture = Picture::default();
         for name in streams(scenario) {
             let mut received = BTreeMap::new();

@@ -313,7 +313,7 @@ fn until_settled<N: Network>(network: &mut N, roles: &Roles, stream: &Stream) ->
 
 fn pass<N: Network>(network: &mut N, time: Duration) -> Result<(), NetworkError> {
     let until = network.now() + time;
-    network.run_until(until, &mut |_| Ok(false)).map(drop)
+    network.pass_until(until)
 }
 
 fn anyone() -> SourceFilter {

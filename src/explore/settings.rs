@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use router_core::config::SptSwitchover;
+use router_core::pim::settings::{OVERRIDE_INTERVAL, PROPAGATION_DELAY};
 use router_core::time::Span;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +16,7 @@ use crate::topology::plan::{Multicast, Node, NodeKind, Pim, Plan};
 const SCALES: [f64; 3] = [0.02, 0.05, 0.1];
 
 /// J/P_Override_Interval of a link whose routers announce no delays (RFC 3973 §4.8), which is not scaled.
-const JP_OVERRIDE_DEFAULT: Duration = Duration::from_secs(3);
+const JP_OVERRIDE_DEFAULT: Duration = PROPAGATION_DELAY.saturating_add(OVERRIDE_INTERVAL);
 
 /// Draws what all routers of a plan are set to: timers that are announced nowhere must be the same on a wire.
 pub fn draw(plan: &mut Plan, draw: &mut Draw) {

@@ -304,6 +304,17 @@ pub trait Network {
     where
         Self: Sized;
 
+    /// Lets time pass until the deadline, whatever happens.
+    ///
+    /// # Errors
+    /// As of [`Network::run_until`].
+    fn pass_until(&mut self, deadline: Time) -> Result<(), NetworkError>
+    where
+        Self: Sized,
+    {
+        self.run_until(deadline, &mut |_| Ok(false)).map(drop)
+    }
+
     /// A host joins a group, or changes its filter. Gives the time of the call.
     fn join(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) -> Result<Time, NetworkError>;
     /// A host leaves a group. Gives the time of the call.

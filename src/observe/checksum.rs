@@ -1,5 +1,7 @@
 //! Completes what checksum offload left open: a frame that never met a network card carries a partial sum, and analysers would call it wrong.
 
+use router_core::wire::checksum::{fold, sum};
+
 /// Computes the UDP or TCP checksum of a whole, unfragmented IPv4 or IPv6 frame in place. Leaves everything else as it is.
 pub fn complete(frame: &mut [u8]) {
     let Some((ethernet, packet)) = frame.split_at_mut_checked(14) else { return };
@@ -51,18 +53,6 @@ fn complete_payload(protocol: u8, addresses: u64, payload: &mut [u8]) {
         checksum => checksum,
     };
     payload[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
-}
-
-fn sum(octets: &[u8]) -> u64 {
-    let word = |pair: &[u8]| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u64::from(*low));
-    octets.chunks(2).map(word).sum()
-}
-
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }
 
 #[cfg(test)]

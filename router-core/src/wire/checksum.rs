@@ -3,16 +3,24 @@
 /// The one's complement of the one's complement sum of `bytes` as 16-bit big-endian words; an odd last octet is
 /// padded with a zero. Over data that holds its own right checksum, it is 0.
 pub fn internet(bytes: &[u8]) -> u16 {
-    let word = |pair: &[u8]| match *pair {
-        [high, low] => u64::from(u16::from_be_bytes([high, low])),
-        [last] => u64::from(last) << 8,
-        _ => 0,
-    };
-    let mut sum: u64 = bytes.chunks(2).map(word).sum();
+    !fold(sum(bytes))
+}
+
+/// What octets add to a sum, as 16-bit big-endian words; an odd last octet is padded with a zero. Only [`fold`] knows what it comes to.
+pub fn sum(bytes: &[u8]) -> u64 {
+    // Words of 32 bits come to the same: 2^16 is 1 modulo 2^16 - 1.
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain([&last]).map(|word| u64::from(u32::from_be_bytes(*word))).sum()
+}
+
+/// The one's complement sum that a sum of words comes to.
+pub fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    !(sum as u16)
+    sum as u16
 }
 
 /// Whether data that holds its checksum is intact.
@@ -22,7 +30,21 @@ pub fn is_valid(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn wide_words_add_up_to_what_words_of_16_bits_do(bytes in proptest::collection::vec(any::<u8>(), 0..70)) {
+            let word = |pair: &[u8]| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low));
+            let carried = bytes.chunks(2).map(word).fold(0, |sum, word| {
+                let sum = sum + word;
+                (sum & 0xffff) + (sum >> 16)
+            });
+            prop_assert_eq!(u32::from(fold(sum(&bytes))), carried);
+        }
+    }
 
     #[test]
     fn the_example_of_rfc_1071_adds_up() {

@@ -151,13 +151,8 @@ fn sum(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> u16 {
     let (IpAddr::V6(source), IpAddr::V6(destination)) = (source, destination) else {
         return checksum::internet(bytes);
     };
-    let mut all = Vec::with_capacity(40 + bytes.len());
-    all.extend(source.octets());
-    all.extend(destination.octets());
-    all.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-    all.extend([0, 0, 0, PROTOCOL]);
-    all.extend(bytes);
-    checksum::internet(&all)
+    let addresses = checksum::sum(&source.octets()) + checksum::sum(&destination.octets());
+    !checksum::fold(addresses + bytes.len() as u64 + u64::from(PROTOCOL) + checksum::sum(bytes))
 }
 
 /// Reads a message: the whole payload of an IP packet with these addresses. They decide the family that all addresses in the message must

@@ -225,7 +225,9 @@ impl<'p> Engine<'p> {
         let of = |frame: &Frame| match frame {
             Frame::Data(data) => u64::from(data.sequence) << 8 | u64::from(data.ttl),
             Frame::Control(control) => {
-                control.datagram.payload.iter().fold(0, |sum: u64, octet| sum.rotate_left(7) ^ u64::from(*octet))
+                let (words, rest) = control.datagram.payload.as_chunks::<8>();
+                let sum = words.iter().fold(0, |sum: u64, word| sum.rotate_left(7) ^ u64::from_be_bytes(*word));
+                rest.iter().fold(sum, |sum, octet| sum.rotate_left(7) ^ u64::from(*octet))
             }
         };
         let (kind, place, what) = match event {

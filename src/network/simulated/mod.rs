@@ -271,6 +271,11 @@ impl Network for SimulatedNetwork<'_> {
         }
     }
 
+    fn pass_until(&mut self, deadline: Time) -> Result<(), NetworkError> {
+        self.pass(deadline);
+        Ok(())
+    }
+
     fn join(&mut self, host: NodeId, group: IpAddr, filter: &SourceFilter) -> Result<Time, NetworkError> {
         let what = || format!("join {group} at {}", self.plan().node(host).name);
         if !group.is_multicast() {

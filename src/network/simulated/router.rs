@@ -245,8 +245,13 @@ impl Engine<'_> {
         if shell.is_paused {
             return;
         }
-        for input in std::mem::take(&mut shell.inbox) {
+        let mut inbox = std::mem::take(&mut shell.inbox);
+        for input in inbox.drain(..) {
             self.handle(id, input);
+        }
+        // Its room is used again, unless something has come meanwhile.
+        if let Some(shell) = self.shell(id).filter(|shell| shell.inbox.is_empty()) {
+            shell.inbox = inbox;
         }
         self.settle(id);
     }
@@ -288,12 +293,14 @@ impl Engine<'_> {
         let Some(shell) = self.shell(id) else { return };
         let Some(mut machine) = shell.machine.take() else { return };
         shell.is_at_work = true;
-        let mut answers = VecDeque::from([input]);
-        while let Some(input) = answers.pop_front() {
+        let mut answers = VecDeque::new();
+        let mut next = Some(input);
+        while let Some(input) = next {
             machine.handle(now, input);
             while let Some(output) = machine.poll_output() {
                 answers.extend(self.act(id, output));
             }
+            next = answers.pop_front();
         }
         if let Some(shell) = self.shell(id) {
             shell.machine = Some(machine);
