@@ -195,6 +195,8 @@ pub enum Action {
     CancelTimer,
     /// Set AT(S,G,I), and send the winner a prune that holds as long.
     Yield(IpAddr, Duration),
+    /// Set AT(S,G,I), and send the winner the prune once more if what was said last does not hold as long.
+    Prolong(IpAddr, Duration),
     /// Send the winner the prune once more, if that was not done of late.
     Remind(IpAddr),
 }
@@ -224,7 +226,8 @@ pub fn transition(state: State, event: Event, guards: Guards) -> (State, Option<
                 if metric.is_infinite() || mine.is_better_than(&metric) {
                     return (NoInfo, Some(Action::CancelTimer));
                 }
-                (Loser { winner, metric }, Some(Action::SetTimer(holds)))
+                let action = if could_assert { Action::Prolong(winner, holds) } else { Action::SetTimer(holds) };
+                (Loser { winner, metric }, Some(action))
             } else if metric.is_better_than(&best) {
                 let action = if could_assert { Action::Yield(from, holds) } else { Action::SetTimer(holds) };
                 (Loser { winner: from, metric }, Some(action))

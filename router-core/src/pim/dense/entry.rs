@@ -52,7 +52,9 @@ pub struct InterfaceEntry {
     pub prune_hold_time: u16,
     /// The Assert(S,G,I) machine.
     pub assert: assert::State,
-    /// Until then a loser sends the winner no further prune.
+    /// Hold time of the last prune that a loser has sent the winner, in seconds.
+    pub said: u16,
+    /// Until then it sends no further one because of what the winner forwards.
     pub reminder: Option<Time>,
 }
 

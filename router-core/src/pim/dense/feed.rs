@@ -1,5 +1,6 @@
 //! Feeds the machines of §4.4 and §4.6 with what happens, and does what they want done.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::entry::{Entry, Timer};
@@ -10,6 +11,7 @@ use crate::coverage::Machine;
 use crate::forwarding::EntryKey;
 use crate::pim::settings::seconds_up;
 use crate::router::InterfaceId;
+use crate::time::Time;
 use crate::wire::pim::Message;
 
 impl Dense {
@@ -219,26 +221,40 @@ impl Dense {
                 self.timers.set(timer, context.now + holds);
                 // The prune takes effect after that at the latest (§4.4.2.1).
                 let due = context.now + link.jp_override_interval();
-                if let Some(own) = entry.interfaces.get_mut(&interface) {
-                    own.reminder = Some(due);
+                self.prune_winner(key, interface, winner, holds, due);
+            }
+            // The winner, sending a state refresh, prolongs a prune by what that said (§4.4.2.3), which may be less than is left of the assert.
+            Some(assert::Action::Prolong(winner, holds)) => {
+                self.timers.set(timer, context.now + holds);
+                let said = entry.interfaces.get(&interface).map_or(0, |own| own.said);
+                if said < seconds_up(holds) {
+                    let due = context.now + link.jp_override_interval();
+                    self.prune_winner(key, interface, winner, holds, due);
                 }
-                let message = join_prune(winner, seconds_up(holds), key, |source, set| set.pruned.push(source));
-                self.send_to_all(interface, Message::JoinPrune(message));
             }
             Some(assert::Action::Remind(winner)) => {
-                let Some(own) = entry.interfaces.get_mut(&interface) else { return };
                 let ends = self.timers.deadline(timer).unwrap_or(context.now);
-                if own.reminder.is_some_and(|until| context.now < until) || ends <= context.now {
+                let reminder = entry.interfaces.get(&interface).and_then(|own| own.reminder);
+                if reminder.is_some_and(|until| context.now < until) || ends <= context.now {
                     return;
                 }
-                let holds = seconds_up(ends.since(context.now));
+                let holds = ends.since(context.now);
                 // As often as a pruned router may say so (§4.4.1), for others may override it each time; and once what this one says is over.
-                let said = Duration::from_secs(holds.into()).max(link.jp_override_interval());
-                own.reminder = Some(context.now + self.settings.prune_limit.min(said));
-                let message = join_prune(winner, holds, key, |source, set| set.pruned.push(source));
-                self.send_to_all(interface, Message::JoinPrune(message));
+                let said = Duration::from_secs(seconds_up(holds).into()).max(link.jp_override_interval());
+                let due = context.now + self.settings.prune_limit.min(said);
+                self.prune_winner(key, interface, winner, holds, due);
             }
             None => {}
         }
+    }
+
+    /// A loser tells the winner that it wants nothing as long as the assert holds; `due`: when it may say so again because of what comes.
+    fn prune_winner(&mut self, key: EntryKey, interface: InterfaceId, winner: IpAddr, holds: Duration, due: Time) {
+        let holds = seconds_up(holds);
+        if let Some(own) = self.entries.get_mut(&key).and_then(|entry| entry.interfaces.get_mut(&interface)) {
+            (own.said, own.reminder) = (holds, Some(due));
+        }
+        let message = join_prune(winner, holds, key, |source, set| set.pruned.push(source));
+        self.send_to_all(interface, Message::JoinPrune(message));
     }
 }
