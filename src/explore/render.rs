@@ -357,9 +357,8 @@ impl Rendering<'_> {
     }
 
     fn gone(&mut self) {
-        let time = whole_millis(self.rest.missed + self.rest.gone);
-        self.steps.push(Action::Wait { time });
-        let within = Deadline::After(Duration::from_secs(1));
+        // All are looked at until nothing is left: without packets nothing comes back.
+        let within = Deadline::After(whole_millis(self.rest.missed + self.rest.gone));
         for (node, interface, group) in &self.seen {
             if self.running.iter().any(|s| (s.from, s.interface, s.group) == (*node, *interface, *group)) {
                 continue;

@@ -48,7 +48,7 @@ impl Rest {
             let sparse = routers.filter(|router| router.multicast == Multicast::PimSm);
             sparse.map(|router| of(&router.pim)).max().unwrap_or_default()
         };
-        let told = KERNEL + leave + convergence.settle(pace) + convergence.registered;
+        let told = KERNEL + leave + convergence.lingering + convergence.settle(pace) + convergence.registered;
         // An AssertCancel that is lost is missed by whoever lost for the time of the assert.
         let asserted = sparse(&|pim| scaled(plan, pim.assert_time, 180));
         let missed =

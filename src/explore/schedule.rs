@@ -148,6 +148,10 @@ impl Drawing<'_> {
             let first = phase == 0;
             if first {
                 self.start();
+                // What breaks later is mostly to find a tree that is in use.
+                if self.draw.percent(60) {
+                    self.gather();
+                }
             }
             if !first && self.draw.percent(25) {
                 self.grafts();
@@ -163,6 +167,14 @@ impl Drawing<'_> {
         }
         self.mend(true);
         self.end();
+    }
+
+    /// Some members of the first stream's group, mostly.
+    fn gather(&mut self) {
+        let Some(group) = self.running.first().map(|stream| stream.group) else { return };
+        for _ in 0..self.draw.between(1, 3) {
+            if self.draw.percent(80) { self.join_group(group) } else { self.join() }
+        }
     }
 
     /// A phase of joins alone, some of whose grafts are lost: all that is due is due at once.
@@ -252,10 +264,13 @@ impl Drawing<'_> {
     }
 
     fn join(&mut self) {
-        let (Some(&host), Some(&group)) = (self.draw.pick(&self.subject.members), self.draw.pick(&self.subject.groups))
-        else {
-            return;
-        };
+        if let Some(&group) = self.draw.pick(&self.subject.groups) {
+            self.join_group(group);
+        }
+    }
+
+    fn join_group(&mut self, group: IpAddr) {
+        let Some(&host) = self.draw.pick(&self.subject.members) else { return };
         let filter = self.filter(host);
         self.joined.insert((host, group));
         self.act(Action::Join { hosts: vec![host], group, groups: 1, filter });

@@ -46,7 +46,9 @@ pub struct Convergence {
     pub assert_time: Duration,
     /// How long what a router has joined is kept upstream once it is silent: the longest hold time of joins in sparse mode (RFC 7761 §4.11).
     pub joins: Duration,
-    /// How long trees may stand that nobody wants any more, because a daemon joins as it leaves: the longest hold time of such a one's joins.
+    /// How long trees may stand that nobody wants any more: the hold time of joins of a daemon that joins as it leaves, and of those on a wire
+    /// of sparse mode with a third router. Where an assert has taken that to another upstream router, the first one is sent no prune (RFC 7761
+    /// §4.5.5), and serves it again once the winner has left.
     pub lingering: Duration,
     /// By then another rendezvous point serves the groups of one that died, or the first one does, where they are found by bootstrap
     /// messages: its advertisements run out at the bootstrap router, or that one is missed and the next one elected, which has to hear
@@ -160,7 +162,7 @@ impl Convergence {
             joins: longest(&|v| v.join_hold),
             lingering: ends
                 .iter()
-                .filter(|(at, _)| lingers(plan, *at))
+                .filter(|(at, _)| lingers(plan, *at) || on_wire(plan.interface(*at).wire).count() > 2)
                 .map(|(_, v)| v.join_hold)
                 .max()
                 .unwrap_or_default(),
@@ -274,6 +276,16 @@ mod tests {
         assert_eq!((convergence.hello, convergence.liveness), (secs(10.0), secs(105.0)));
         assert!(convergence.is_refreshed);
         assert_eq!(convergence.asserts(secs(0.1)), secs(4.2));
+    }
+
+    #[test]
+    fn a_third_router_on_a_wire_of_sparse_mode_may_leave_a_join_behind() {
+        let mut net = Net::new();
+        let (a, b, c) = (net.sparse("a"), net.sparse("b"), net.sparse("c"));
+        net.lan("lan", &[a, b]);
+        assert_eq!(Convergence::of(&net.plan()).lingering, Duration::ZERO);
+        net.lan("other", &[a, b, c]);
+        assert_eq!(Convergence::of(&net.plan()).lingering, secs(210.0));
     }
 
     #[test]

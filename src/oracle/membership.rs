@@ -1,6 +1,6 @@
 //! Who wants which packets on a wire: hosts that joined, and proxies on behalf of what lies below them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::world::World;
@@ -120,25 +120,38 @@ pub(super) fn was_version_1(plan: &Plan, world: &World, wire: WireId, group: IpA
 ///
 /// A `deaf` querier is not excused: the oracle says what should be.
 pub fn wanted(plan: &Plan, world: &World, at: Attachment, source: IpAddr, group: IpAddr) -> Certainty {
-    wanted_guarded(plan, world, at, source, group, &mut BTreeSet::new())
+    wanted_below(plan, world, at, source, group, None)
 }
 
-fn wanted_guarded(
+/// Routers that have been asked on the way down, the last one first: proxies may ask one another in a circle.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    node: NodeId,
+    before: Option<&'a Asked<'a>>,
+}
+
+impl Asked<'_> {
+    fn is_among(node: NodeId, asked: Option<&Asked<'_>>) -> bool {
+        std::iter::successors(asked, |asked| asked.before).any(|asked| asked.node == node)
+    }
+}
+
+fn wanted_below(
     plan: &Plan,
     world: &World,
     at: Attachment,
     source: IpAddr,
     group: IpAddr,
-    asked: &mut BTreeSet<NodeId>,
+    before: Option<&Asked<'_>>,
 ) -> Certainty {
     let listening = runs_igmp(plan, world, at);
     // IGMP is IPv4's; IPv6 members are not tracked by the querier of this version.
-    if listening == Certainty::No || group.is_ipv6() || !asked.insert(at.node) {
+    if listening == Certainty::No || group.is_ipv6() || Asked::is_among(at.node, before) {
         return Certainty::No;
     }
+    let asked = Asked { node: at.node, before };
     let allowed = plan.igmp_key(at, |igmp| &igmp.allowed_groups);
     if allowed.is_some_and(|allowed| !allowed.iter().any(|prefix| prefix.contains(&group))) {
-        asked.remove(&at.node);
         return Certainty::No;
     }
     let static_joins = plan.igmp_key(at, |igmp| &igmp.static_joins);
@@ -154,7 +167,7 @@ fn wanted_guarded(
             continue;
         }
         let here = if plan.node(end.node).is_router() {
-            proxied(plan, world, end, source, group, asked)
+            proxied(plan, world, end, source, group, &asked)
         } else if world.filter(end.node, group).is_some_and(|f| all_sources || accepts(f, source)) {
             Certainty::Yes
         } else {
@@ -162,7 +175,6 @@ fn wanted_guarded(
         };
         most = most.max(here.min(listening));
     }
-    asked.remove(&at.node);
     most
 }
 
@@ -173,7 +185,7 @@ fn proxied(
     upstream: Attachment,
     source: IpAddr,
     group: IpAddr,
-    asked: &mut BTreeSet<NodeId>,
+    asked: &Asked<'_>,
 ) -> Certainty {
     let node = plan.node(upstream.node);
     let Some(router) = node.router() else { return Certainty::No };
@@ -189,7 +201,7 @@ fn proxied(
     (0..node.interfaces.len())
         .filter(|&interface| interface != upstream.interface && !node.interfaces[interface].is_boundary_for(group))
         .map(|interface| {
-            wanted_guarded(plan, world, Attachment { node: upstream.node, interface }, source, group, asked)
+            wanted_below(plan, world, Attachment { node: upstream.node, interface }, source, group, Some(asked))
         })
         .max()
         .unwrap_or(Certainty::No)

@@ -399,9 +399,11 @@ impl<'a> Sparse<'a> {
             && !self.plan.interface(end).is_boundary_for(self.group)
     }
 
-    /// Whether a third router on a wire may join what two others forward.
-    fn is_shared(&self, wire: WireId) -> bool {
-        self.plan.wire(wire).ends.iter().filter(|end| self.takes_part(**end)).count() > 2
+    /// Whether who has won an assert on a wire may go on although the member for whom it forwarded has left: where a third router joins
+    /// what two others forward, it follows the winner.
+    fn outlasts_members(&self, wire: WireId) -> bool {
+        let is_shared = || self.plan.wire(wire).ends.iter().filter(|end| self.takes_part(**end)).count() > 2;
+        self.world.has_lost_members(self.group) && is_shared()
     }
 
     /// Whether somebody is asked for packets that a router needs, by the one tree or by the other.

@@ -43,10 +43,10 @@ pub fn whole(stream: &Stream, data: Data) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// Reads a packet that [`whole`] made.
+/// Reads a packet that [`whole`] made. One whose header is damaged is none: kernels drop it.
 pub fn read(packet: &[u8]) -> Option<Data> {
     let (header, udp) = packet.split_at_checked(IPV4_HEADER)?;
-    if header[0] != 0x45 || header[9] != UDP {
+    if header[0] != 0x45 || header[9] != UDP || !checksum::is_valid(header) {
         return None;
     }
     let stamp = Stamp::decode(udp.get(UDP_HEADER..)?).ok()?;
@@ -57,7 +57,7 @@ pub fn read(packet: &[u8]) -> Option<Data> {
         stream: u32::try_from(stamp.stream.0).ok()?,
         sequence: u32::try_from(stamp.sequence).ok()?,
         ttl: header[8],
-        is_damaged: !checksum::is_valid(header) || !checksum::is_valid(&summed),
+        is_damaged: !checksum::is_valid(&summed),
     })
 }
 
@@ -167,6 +167,9 @@ mod tests {
         let damaged = Data { is_damaged: true, ..DATA };
         assert_eq!(read(&whole(&stream, damaged).unwrap()), Some(damaged));
         assert_eq!((read(&packet[..40]), read(&[])), (None, None));
+        let mut with_another_ttl = packet;
+        with_another_ttl[8] ^= 0x20;
+        assert_eq!(read(&with_another_ttl), None);
     }
 
     #[test]

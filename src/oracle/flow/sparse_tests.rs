@@ -502,4 +502,13 @@ fn who_won_an_assert_for_a_member_that_left_may_go_on_for_others() {
     world.join(h2, group(), &all());
     world.leave(h2, group());
     assert_eq!(of(&world), (Certainty::Maybe, Certainty::Maybe, Certainty::Yes));
+    // One that named the source: its router has won by the source's own tree, and the other one's follows it there.
+    let mut world = World::new();
+    let source = Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap().source.to_string();
+    world.join(h1, group(), &only(&[&source]));
+    world.join(h2, group(), &all());
+    world.leave(h1, group());
+    let (at_a1, at_a2, _) = of(&world);
+    assert_eq!((at_a1, at_a2), (Certainty::Maybe, Certainty::Maybe));
+    assert_eq!(Flow::of(&net.plan(), &world, &stream("news", src, 16)).unwrap().reaches(h2), Certainty::Yes);
 }

@@ -22,6 +22,8 @@ impl Sparse<'_> {
         if sure.is_empty() {
             return;
         }
+        // One that served somebody who has left goes on for routers that have followed it, whatever it has then.
+        let outlasts = asked.first().is_some_and(|(end, _)| self.outlasts_members(self.plan.interface(*end).wire));
         // One that has the source's own tree, or its rendezvous point's: either, as long as it is on its way from this to that.
         let rank = |end: Attachment, by_own: bool| {
             let rpf = if by_own { &self.rpf[end.node.0] } else { &self.toward_rp[end.node.0] };
@@ -32,7 +34,7 @@ impl Sparse<'_> {
             true => Demand::both(Certainty::Yes),
             false => self.joined[end.node.0].own.or(asked.own),
         };
-        let best_rank = |one: &(Attachment, Asked)| rank(one.0, own(one).may_be > Certainty::No);
+        let best_rank = |one: &(Attachment, Asked)| rank(one.0, own(one).may_be > Certainty::No || outlasts);
         let worst_rank = |one: &(Attachment, Asked)| {
             let is_never_else = one.1.star.may_be == Certainty::No || self.is_first(one.0.node);
             rank(one.0, own(one).is == Certainty::Yes && is_never_else)
@@ -44,7 +46,7 @@ impl Sparse<'_> {
         let may_have = |one: &(Attachment, Asked)| {
             one.1.star.may_be > Certainty::No && best_rank(one) <= worst_rank(&best) && one.0 != best.0
         };
-        let may = asked.iter().filter(|one| one.1.data().may_be > Certainty::No || may_have(one));
+        let may = asked.iter().filter(|one| one.1.data().may_be > Certainty::No || may_have(one) || outlasts);
         let may: Vec<Attachment> = may.map(|(end, _)| *end).filter(|end| !takes(end)).collect();
         if may.len() < 2 {
             return;

@@ -15,8 +15,7 @@ impl Sparse<'_> {
         let designated = designated(self.plan, self.world, wire);
         // Others may have believed to be it while something was upset, and go on if they won the assert (pim_include).
         // So may one that served a router there as somebody left, and others joined.
-        let outlasts = || self.world.has_lost_members(self.group) && self.is_shared(wire);
-        let others = self.world.is_upset() || self.in_transition || outlasts();
+        let others = self.world.is_upset() || self.in_transition || self.outlasts_members(wire);
         let serves = match designated.as_slice() {
             [one] if *one == at => Certainty::Yes,
             several if several.contains(&at) => Certainty::Maybe,

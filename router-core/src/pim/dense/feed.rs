@@ -61,6 +61,12 @@ impl Dense {
             Action::SetPruneLimit => {
                 self.timers.set(Timer::PruneLimit(key), context.now + self.settings.prune_limit);
             }
+            Action::SetPruneLimitBriefly => {
+                let rpf = self.entries.get(&key).and_then(Entry::rpf_interface);
+                let link = rpf.and_then(|interface| context.ports.get(&interface)?.pim.as_ref());
+                let limit = link.map_or(Duration::ZERO, |link| link.jp_override_interval());
+                self.timers.set(Timer::PruneLimit(key), context.now + limit.min(self.settings.prune_limit));
+            }
             Action::CancelPruneLimit => {
                 self.timers.cancel(Timer::PruneLimit(key));
             }

@@ -106,6 +106,8 @@ pub enum Action {
     RetryGraft,
     /// PLT(S,G) to t_limit.
     SetPruneLimit,
+    /// Set PLT(S,G) to J/P_Override_Interval: by then a prune has taken effect, if it does.
+    SetPruneLimitBriefly,
     /// Stop PLT(S,G).
     CancelPruneLimit,
     /// OT(S,G) to t_override.
@@ -158,7 +160,8 @@ pub fn transition(state: State, event: Event, guards: Guards) -> (State, &'stati
         (state, OverrideTimerExpires) => (state, &[]),
 
         (Forwarding, OlistNull) if !direct => (Pruned, &[CancelOverride, SendPrune, SetPruneLimit]),
-        (AckPending, OlistNull) => (Pruned, &[CancelOverride, CancelGraftRetry, SendPrune, SetPruneLimit]),
+        // No data has come yet by which the upstream router would have shown that its own way does not lead here.
+        (AckPending, OlistNull) => (Pruned, &[CancelOverride, CancelGraftRetry, SendPrune, SetPruneLimitBriefly]),
         (state, OlistNull) => (state, &[]),
 
         (Pruned, OlistNonNull) if direct => (Forwarding, &[CancelPruneLimit]),
