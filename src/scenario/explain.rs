@@ -1,6 +1,7 @@
 //! Names the first wrong hop of a failed check: where packets were last seen on their way, what should have happened there, what
 //! the kernel holds, what the daemon believes, and where the capture of the wire lies.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Range;
@@ -69,7 +70,17 @@ impl Seen {
     }
 }
 
-/// Why packets of a range did not reach a host: walks the way that they should have taken, and stops where the first was lost.
+/// The place that is there most often; of equals, the first on the way. A packet that was lost while a router made its entry does not hide
+/// where all the others end.
+fn where_most(places: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+    for place in places {
+        *counts.entry(place).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(place, count)| (*count, Reverse(*place))).map(|(place, _)| place)
+}
+
+/// Why packets of a range did not reach a host: walks the way that they should have taken, and stops where most of them were lost.
 pub fn missing<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId, range: Range<u64>) -> Finding {
     if run.flow(stream).is_none() {
         return Finding::text(format!("{} has no address of the family of {}", run.name(stream.from), stream.group));
@@ -86,7 +97,7 @@ pub fn missing<N: Network>(run: &mut Run<'_, N>, stream: &Stream, host: NodeId, 
         way.iter().enumerate().rev().find(|(n, at)| seen.has(**at, n % 2 == 0, sequence)).map_or(0, |(n, _)| n + 1)
     };
     let lost = range.filter(|sequence| !arrived.contains(sequence)).take(FOLLOWED);
-    let reached = lost.map(came).min().unwrap_or(way.len());
+    let reached = where_most(lost.map(came)).unwrap_or(way.len());
     let name = |at: Attachment| run.plan.name_of(at);
     match reached {
         0 if !run.history.now().is_broken(run.plan, way[0]) => Finding {
@@ -439,4 +450,16 @@ fn place_out<N: Network>(run: &Run<'_, N>, at: Attachment, incoming: Option<Stri
 pub fn finding_at_wire<N: Network>(run: &Run<'_, N>, at: Attachment, text: String) -> Finding {
     let capture = run.network.capture(run.plan.interface(at).wire);
     Finding { text: with_capture(text, capture.as_ref()), place: Some(place_out(run, at, None)), capture }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_decide_where_packets_were_lost_and_of_equals_the_first() {
+        assert_eq!(where_most([2, 4, 4, 2, 4].into_iter()), Some(4));
+        assert_eq!(where_most([4, 2, 4, 2, 6].into_iter()), Some(2));
+        assert_eq!(where_most(std::iter::empty()), None);
+    }
 }
